@@ -1,0 +1,117 @@
+"""The contract between data and model: studies as packed tensors, and what is to be learned of them.
+
+Slices of all studies stand one behind the other; nothing is padded. `study_index` says whose slice each one is.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StudyBatch:
+    """Several studies, packed slice behind slice. Either `slices` or `slice_vectors` is there, or both.
+
+    Attributes:
+        study_index: which study of the batch, ascending from 0; every study has a slice.
+        series_index: which series of its study.
+        position_mm: centre of the slice, RAS mm, measured from the mean of its study's slice centres.
+        normal_ras: unit vector across the slice.
+        role_index: `Role.index` of the slice's series.
+        slices: model-ready channels (`msvlm.imaging.preprocess.to_channels`).
+        slice_vectors: what the slice encoder made of them, not yet standardised.
+    """
+
+    study_index: Int[Tensor, " slices"]
+    series_index: Int[Tensor, " slices"]
+    position_mm: Float[Tensor, "slices 3"]
+    normal_ras: Float[Tensor, "slices 3"]
+    role_index: Int[Tensor, " slices"]
+    slices: Float[Tensor, "slices channels rows columns"] | None = None
+    slice_vectors: Float[Tensor, "slices tokens width"] | None = None
+
+    @property
+    def studies(self) -> int:
+        """How many studies are packed here."""
+        return int(self.study_index[-1]) + 1
+
+    def to(self, device: torch.device) -> "StudyBatch":
+        """The same batch on another device."""
+        return _to(self, device)
+
+    def with_vectors(self, slice_vectors: Float[Tensor, "slices tokens width"]) -> "StudyBatch":
+        """The same studies with their slices encoded; the pixels are let go."""
+        return replace(self, slices=None, slice_vectors=slice_vectors)
+
+
+@dataclass(frozen=True)
+class FindingTargets:
+    """What is known of each study's findings. NaN where it is not known.
+
+    Attributes:
+        presence: 1 present, 0 absent.
+        attributes: 1 stated, 0 not, in the order of `msvlm.findings.ATTRIBUTES`; NaN where the finding is absent or
+            cannot have the attribute.
+        regions: for each slice whether a finding's mask touches each cell of the slice encoder's region grid;
+            None where no study of the batch has masks.
+        has_regions: whether the study's masks are known; its `regions` mean nothing where not.
+    """
+
+    presence: Float[Tensor, "studies findings"]
+    attributes: Float[Tensor, "studies findings attributes"]
+    regions: Bool[Tensor, "slices findings grid_rows grid_columns"] | None
+    has_regions: Bool[Tensor, " studies"]
+
+    def to(self, device: torch.device) -> "FindingTargets":
+        """The same targets on another device."""
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Prompts, with their answers in training, as tokens; one row a study, padded on the right (left to generate).
+
+    Attributes:
+        input_ids: with the visual placeholder token where a visual token is spliced in.
+        attention_mask: True on tokens, False on padding.
+        labels: the token to learn at each place, -100 where nothing is; None when there is no answer.
+    """
+
+    input_ids: Int[Tensor, "studies positions"]
+    attention_mask: Bool[Tensor, "studies positions"]
+    labels: Int[Tensor, "studies positions"] | None = None
+
+    def to(self, device: torch.device) -> "TextBatch":
+        """The same text on another device."""
+        return _to(self, device)
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What a stage needs of some studies; the parts that it does not need are None."""
+
+    studies: StudyBatch
+    findings: FindingTargets | None = None
+    text: TextBatch | None = None
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same batch on another device."""
+        return TrainingBatch(
+            self.studies.to(device),
+            self.findings.to(device) if self.findings is not None else None,
+            self.text.to(device) if self.text is not None else None,
+        )
+
+
+_Batch = TypeVar("_Batch", StudyBatch, FindingTargets, TextBatch)
+
+
+def _to(batch: _Batch, device: torch.device) -> _Batch:
+    moved = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        moved[field.name] = value.to(device) if isinstance(value, Tensor) else value
+    return replace(batch, **moved)

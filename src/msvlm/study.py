@@ -1,0 +1,190 @@
+"""Series and Study: voxels and where they lie in the patient. RAS axes (right, anterior, superior), millimetres."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msvlm.errors import GeometryError
+
+SPACING_TOLERANCE_MM = 0.01
+"""Two gaps between slices that differ by no more than this, or by 1 % of the gap, are the same gap."""
+
+
+class Modality(StrEnum):
+    """What made the voxels; the DICOM code of the modality."""
+
+    CT = "CT"
+    MR = "MR"
+
+
+class Plane(StrEnum):
+    """The anatomical plane nearest to a series' slices."""
+
+    AXIAL = "axial"
+    SAGITTAL = "sagittal"
+    CORONAL = "coronal"
+
+
+class Weighting(StrEnum):
+    """MR sequence weighting, or CT contrast phase, as far as the header tells."""
+
+    CT = "ct"
+    CT_CONTRAST = "ct_contrast"
+    CT_ARTERIAL = "ct_arterial"
+    CT_VENOUS = "ct_venous"
+    MR = "mr"
+    T1 = "t1"
+    T1_CONTRAST = "t1_contrast"
+    T2 = "t2"
+    PD = "pd"
+    DWI = "dwi"
+    ADC = "adc"
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a series is for within its study: the plane from its geometry, the weighting or phase from its header."""
+
+    plane: Plane
+    weighting: Weighting
+
+    COUNT: ClassVar[int] = len(Plane) * len(Weighting)
+
+    @property
+    def index(self) -> int:
+        """A number from 0 to `COUNT` - 1, the same in every run."""
+        return list(Plane).index(self.plane) * len(Weighting) + list(Weighting).index(self.weighting)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One stack of slices. Tilted and uneven stacks are told as they are: every slice has its own place.
+
+    Attributes:
+        key: unique in its study, free of patient data, for example `s2010`.
+        voxels: (slices, rows, columns); HU for CT, the scanner's own scale for MR.
+        positions_ras_mm: (slices, 3), centre of each slice's first voxel.
+        row_steps_ras_mm: (slices, 3), from a voxel to the one in the next row.
+        column_steps_ras_mm: (slices, 3), from a voxel to the one in the next column.
+        padding_value: the voxel value that means "outside the field of view", where the file names one.
+        body_part: DICOM Body Part Examined in lower case, empty where the header is silent.
+        b_value_s_mm2: diffusion weighting, where the series has one.
+        notes: all that was odd or repaired while reading.
+    """
+
+    key: str
+    voxels: NDArray[np.int16] | NDArray[np.float32]
+    positions_ras_mm: NDArray[np.float64]
+    row_steps_ras_mm: NDArray[np.float64]
+    column_steps_ras_mm: NDArray[np.float64]
+    modality: Modality
+    weighting: Weighting
+    padding_value: float | None = None
+    body_part: str = ""
+    b_value_s_mm2: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3 or 0 in self.voxels.shape:
+            raise GeometryError(f"{self.key}: voxels of shape {self.voxels.shape}, wanted (slices, rows, columns)")
+        for name in ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm"):
+            shape = getattr(self, name).shape
+            if shape != (len(self.voxels), 3):
+                raise GeometryError(f"{self.key}: {name} of shape {shape} for {len(self.voxels)} slices")
+
+    @property
+    def normals_ras(self) -> NDArray[np.float64]:
+        """(slices, 3), unit vectors across each slice: column direction x row direction as DICOM counts them."""
+        normals = np.cross(self.column_steps_ras_mm, self.row_steps_ras_mm)
+        return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Distance between rows and between columns of the first slice."""
+        return float(np.linalg.norm(self.row_steps_ras_mm[0])), float(np.linalg.norm(self.column_steps_ras_mm[0]))
+
+    @property
+    def slice_gaps_mm(self) -> NDArray[np.float64]:
+        """(slices - 1), distance from each slice to the next along the first slice's normal."""
+        return np.diff(self.positions_ras_mm @ self.normals_ras[0])
+
+    @property
+    def plane(self) -> Plane:
+        """The anatomical plane nearest to the first slice."""
+        axis = int(np.argmax(np.abs(self.normals_ras[0])))
+        return (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)[axis]
+
+    @property
+    def role(self) -> Role:
+        return Role(self.plane, self.weighting)
+
+    @property
+    def tilt_degrees(self) -> float:
+        """Angle between the slices' normal and the line through their positions (gantry tilt); 0 for one slice."""
+        if len(self.voxels) < 2:
+            return 0.0
+        line = self.positions_ras_mm[-1] - self.positions_ras_mm[0]
+        length = float(np.linalg.norm(line))
+        if length == 0.0:
+            return 0.0
+        cosine = abs(float(line @ self.normals_ras[0])) / length
+        return float(np.degrees(np.arccos(min(1.0, cosine))))
+
+    @property
+    def slice_centres_ras_mm(self) -> NDArray[np.float64]:
+        """(slices, 3), the middle of each slice."""
+        _, rows, columns = self.voxels.shape
+        return (
+            self.positions_ras_mm
+            + self.row_steps_ras_mm * ((rows - 1) / 2)
+            + self.column_steps_ras_mm * ((columns - 1) / 2)
+        )
+
+    @property
+    def affine_ras(self) -> NDArray[np.float64]:
+        """(4, 4), maps (slice, row, column) to RAS mm.
+
+        Raises:
+            GeometryError: the slices are not parallel and evenly spaced, so that no one matrix places them.
+        """
+        if len(self.voxels) < 2:
+            raise GeometryError(f"{self.key}: one slice has no spacing; use positions_ras_mm")
+        steps = np.diff(self.positions_ras_mm, axis=0)
+        gaps_mm = np.linalg.norm(steps, axis=1)
+        step = (self.positions_ras_mm[-1] - self.positions_ras_mm[0]) / (len(self.voxels) - 1)
+        tolerance_mm = max(SPACING_TOLERANCE_MM, 0.01 * float(np.linalg.norm(step)))
+        worst = int(np.argmax(np.linalg.norm(steps - step, axis=1)))
+        if np.linalg.norm(steps[worst] - step) > tolerance_mm:
+            raise GeometryError(
+                f"{self.key}: slices are {gaps_mm[worst]:.2f} mm apart between slices {worst} and {worst + 1} "
+                f"and {np.linalg.norm(step):.2f} mm on average; use positions_ras_mm, slice by slice"
+            )
+        for steps_in_plane in (self.row_steps_ras_mm, self.column_steps_ras_mm):
+            if np.abs(steps_in_plane - steps_in_plane[0]).max() > 1e-3:
+                raise GeometryError(f"{self.key}: slices are not parallel; use positions_ras_mm, slice by slice")
+        affine_ras = np.eye(4)
+        affine_ras[:3, 0] = step
+        affine_ras[:3, 1] = self.row_steps_ras_mm[0]
+        affine_ras[:3, 2] = self.column_steps_ras_mm[0]
+        affine_ras[:3, 3] = self.positions_ras_mm[0]
+        return affine_ras
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A series or file of the study that msvlm does not read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that was acquired of one patient at one visit, as far as msvlm can read it."""
+
+    key: str
+    series: tuple[Series, ...]
+    left_out: tuple[LeftOut, ...] = ()
