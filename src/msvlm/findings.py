@@ -68,7 +68,9 @@ CHEST_FINDINGS: tuple[FindingKind, ...] = (
         DEGREES,
     ),
     FindingKind("cardiomegaly", "Cardiomegaly", "cardiomegaly", ("enlarged heart", "increased heart size"), DEGREES),
-    FindingKind("pericardial_effusion", "Pericardial effusion", "pericardial effusion", ("pericardial fluid",), DEGREES),
+    FindingKind(
+        "pericardial_effusion", "Pericardial effusion", "pericardial effusion", ("pericardial fluid",), DEGREES
+    ),
     FindingKind(
         "coronary_artery_wall_calcification",
         "Coronary artery wall calcification",
