@@ -1,0 +1,104 @@
+"""Where a clause places its findings, how marked and how large it calls them."""
+
+import re
+from dataclasses import dataclass
+
+from msvlm.findings import LEFT, RIGHT
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Words in a clause that say something of a finding: `attributes`, or a size.
+
+    Attributes:
+        start, end: where they stand in the clause.
+        attributes: of `msvlm.findings.ATTRIBUTES`.
+        size_mm: largest of the numbers given together.
+    """
+
+    start: int
+    end: int
+    attributes: frozenset[str] = frozenset()
+    size_mm: float | None = None
+
+
+_SIDE = r"right|left|both|bilateral(?:ly)?"
+_LEVEL = r"upper|middle|lower"
+_LOBE = re.compile(
+    rf"""
+    (?:\b(?P<before>{_SIDE})\s+(?:lungs?\s+|,\s*)?)?
+    \b(?P<levels>(?:{_LEVEL})(?:(?:\s+lobes?)?(?:\s*,\s*|\s+and\s+|\s+or\s+|\s*/\s*|\s*-\s*)(?:{_LEVEL}))*)
+    \s+(?:lung\s+)?(?:lobes?|lobar|zones?)\b
+    (?:\s+(?:\w+\s+){{0,2}}?(?:of|in|on)\s+(?:the\s+)?(?P<after>{_SIDE})\b(?:\s+(?:lungs?|sides?))?)?
+    |\b(?P<short>[rl](?:ul|ml|ll))\b
+    |\b(?P<lingula>lingul\w*)
+    """,
+    re.VERBOSE,
+)
+_SIDE_WORD = re.compile(
+    r"\b(?P<both>both\s+(?:lungs?|sides?|hemithora\w+|upper|lower|pleura\w*)|bilateral(?:ly)?|each\s+side)\b|\b(?P<side>right|left)(?:-sided)?\b"
+    r"(?!\s+(?:atri\w+|ventric\w+|subclavian|jugular|main\s+coronary|coronary|heart|anterior\s+descending|circumflex))"
+)
+_DEGREE = re.compile(
+    r"\b(?:(?P<mild>mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?|small|trace|minor|discrete|subtle)"
+    r"|(?P<moderate>moderate(?:ly)?|medium)"
+    r"|(?P<severe>severe(?:ly)?|marked(?:ly)?|massive(?:ly)?|extensive|large|pronounced|heavy|heavily|advanced|gross(?:ly)?))\b"
+)
+_SIZE = re.compile(
+    r"(?P<numbers>\d+(?:[.,]\d+)?(?:\s*(?:x|×|by|-|to|and)\s*\d+(?:[.,]\d+)?)*)\s*-?\s*(?P<unit>mm|millimet\w+|cm|centimet\w+)\b"
+)
+
+
+def places_in(clause: str) -> tuple[Placed, ...]:
+    """Sides and lobes that a lower-case clause names, in order; a lobe states its side too.
+
+    A lobe without a side takes the nearest side named before it in the clause.
+    """
+    found: list[Placed] = []
+    for lobe in _LOBE.finditer(clause):
+        found.append(Placed(lobe.start(), lobe.end(), _lobes(lobe, clause)))
+    taken = [(place.start, place.end) for place in found]
+    for side in _SIDE_WORD.finditer(clause):
+        if not any(start <= side.start() < end for start, end in taken):
+            sides = frozenset({RIGHT, LEFT}) if side["both"] else frozenset({side["side"]})
+            found.append(Placed(side.start(), side.end(), sides))
+    return tuple(sorted(found, key=lambda place: place.start))
+
+
+def degrees_in(clause: str) -> tuple[Placed, ...]:
+    """Degrees that a lower-case clause names, in order."""
+    return tuple(
+        Placed(found.start(), found.end(), frozenset({str(found.lastgroup)})) for found in _DEGREE.finditer(clause)
+    )
+
+
+def sizes_in(clause: str) -> tuple[Placed, ...]:
+    """Sizes that a lower-case clause gives, in order, in mm."""
+    sizes = []
+    for found in _SIZE.finditer(clause):
+        numbers = [float(number.replace(",", ".")) for number in re.findall(r"\d+(?:[.,]\d+)?", found["numbers"])]
+        scale = 10.0 if found["unit"].startswith("c") else 1.0
+        sizes.append(Placed(found.start(), found.end(), size_mm=max(numbers) * scale))
+    return tuple(sizes)
+
+
+def _lobes(lobe: re.Match[str], clause: str) -> frozenset[str]:
+    if lobe["lingula"]:
+        return frozenset({LEFT, "left upper lobe"})
+    if lobe["short"]:
+        side = RIGHT if lobe["short"][0] == "r" else LEFT
+        return _with_sides({side}, {{"u": "upper", "m": "middle", "l": "lower"}[lobe["short"][1]]})
+    levels = set(re.findall(_LEVEL, lobe["levels"]))
+    word = lobe["before"] or lobe["after"]
+    if word is None:
+        earlier = re.findall(rf"\b(?:{_SIDE})\b", clause[: lobe.start()])
+        word = earlier[-1] if earlier else None
+    if word is None:
+        return _with_sides({RIGHT}, {"middle"}) if levels == {"middle"} else frozenset()
+    return _with_sides({RIGHT, LEFT} if word.startswith("b") else {word}, levels)
+
+
+def _with_sides(sides: set[str], levels: set[str]) -> frozenset[str]:
+    """The lobes at these levels on these sides, and the sides; the left lung has no middle lobe."""
+    lobes = {f"{side} {level} lobe" for side in sides for level in levels if (side, level) != (LEFT, "middle")}
+    return frozenset(lobes | sides)

@@ -1,0 +1,128 @@
+"""What a clause says of a term in it: that the thing is there, that it may be, or that it is not."""
+
+import re
+
+from msvlm.findings import Certainty
+
+_SENTENCE_END = re.compile(
+    r"""
+    (?<=[a-z)\]][.!?;])\s+(?=["'(]?[A-Z0-9•*-])   # a stop after a word, before what can begin a sentence
+    |(?<=\d\.)\s+(?=[A-Z])                       # a stop after a number
+    |(?<=mm\.)\s+|(?<=cm\.)\s+
+    |\s*[\n•·"“”]+\s*                            # lists as reports write them
+    """,
+    re.VERBOSE,
+)
+
+_HARD_BREAK = re.compile(
+    r"""
+    \s*[;:]\s+
+    |[,]?\s+(?=(?:but|however|whereas|while|although|though|except(?:\s+for)?|with\s+the\s+exception\s+of)\b)
+    """,
+    re.VERBOSE,
+)
+_SOFT_BREAK = re.compile(r"\s*,\s+(?:and\s+|or\s+)?|\s+and\s+|\s+with\s+(?=no\b)|\s*\.\s+")
+_PREDICATE = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|shows?|showed|demonstrates?|appears?|contains?|remains?|no(?=\s+\w+.*\b(?:is|are|was|were)\b))\b"
+)
+
+_SEEN = (
+    r"(?:be\s+|been\s+)?(?:\w+ly\s+)?(?:detected|observed|seen|found|identified|present|noted|visible|visuali[sz]ed"
+    r"|distinguished|encountered|demonstrated|shown|appreciated|recogni[sz]ed|depicted|selected|monitored|evident"
+    r"|apparent|remarkable|thickened|enlarged|increased|dilated)\b"
+)
+_NEGATION_BEFORE = re.compile(
+    r"""
+    \bno\b(?!\s+(?:\w+\s+){0,2}(?:changes?|differences?|progression|regression|longer|doubt)\b)
+    |\bwithout\b|\bneither\b|\bnor\b|\bfree\s+(?:of|from)\b|\babsence\s+of\b|\bnegative\s+for\b|\bdevoid\s+of\b
+    |\black\s+of\b|\brules?\s+out\b|\bruled\s+out\b|\brather\s+than\b
+    |\b(?:do|does|did)\s+not\s+(?:show|demonstrate|contain|have|reveal|suggest)\b|\bnot\s+(?:any|a|an|have)\b
+    """,
+    re.VERBOSE,
+)
+_NEGATION_AFTER = re.compile(
+    rf"""
+    \bnot\s+{_SEEN}(?!\s+(?:in|on|at)\s+(?:the\s+)?(?:previous|prior|old|earlier)\b)
+    |\b(?:is|are|was|were)\s+(?:absent|ruled\s+out|excluded)\b
+    |\b(?:has|have)\s+(?:\w+ly\s+)?(?:resolved|disappeared)\b
+    |\bno\s+longer\s+{_SEEN}
+    |:\s*(?:none|no|absent)\b
+    """,
+    re.VERBOSE,
+)
+_NEGATION_WITHIN = re.compile(r"\b(?:not|no)\b")
+_SCOPE_END = re.compile(
+    rf"\b(?:except|other\s+than|apart\s+from|which|whose|but)\b|\b(?:is|are|was|were|been)\s+{_SEEN}(?!\s+of\b)"
+)
+_POSITIVE_PREDICATE = re.compile(rf"\b(?:is|are|was|were|been)\s+{_SEEN}|\bthere\s+(?:is|are|was|were)\b")
+
+_DOUBT_BEFORE = re.compile(
+    r"""
+    \bpossib(?:le|ly)\b|\bprobab(?:le|ly)\b|\bsuspicio(?:us|n)\b|\bsuspected\b|\bquestionable\b|\bequivocal\b
+    |\b(?:may|might|could)\s+(?:be|represent|reflect|correspond|indicate|suggest)\b|\bpresumed\b|\blikely\b
+    |\bcan\s?not\s+(?:entirely\s+)?(?:exclude|rule\s+out)\b|\bsuggest(?:s|ing|ive\s+of)\b
+    """,
+    re.VERBOSE,
+)
+_DOUBT_AFTER = re.compile(
+    r"""
+    \bcan\s?not\s+be\s+(?:\w+ly\s+)?(?:excluded|ruled\s+out)\b|\b(?:is|are)\s+(?:suspected|possible|questionable)\b
+    |\bmay\s+be\s+present\b|\bis\s+not\s+(?:certain|excluded)\b|\bnot\s+(?:entirely\s+)?excluded\b|^\s*\?
+    """,
+    re.VERBOSE,
+)
+
+
+def split_sentences(text: str) -> tuple[str, ...]:
+    """The sentences and list items of a report, in order, without the blanks around them."""
+    return tuple(sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip())
+
+
+def split_clauses(sentence: str) -> tuple[str, ...]:
+    """The parts of a lower-case sentence that each make one statement; a list under one verb stays in one part.
+
+    A comma or an "and" parts two clauses only where each side of it has a verb of its own.
+    """
+    clauses: list[str] = []
+    for part in _HARD_BREAK.split(sentence):
+        start, has_verb = 0, False
+        ends = [*_SOFT_BREAK.finditer(part), None]
+        segment_start = 0
+        for end in ends:
+            segment = part[segment_start : end.start() if end else len(part)]
+            if _PREDICATE.search(segment):
+                if has_verb:
+                    clauses.append(part[start:segment_start])
+                    start = segment_start
+                has_verb = True
+            segment_start = end.end() if end else len(part)
+        clauses.append(part[start:])
+    return tuple(clause for clause in clauses if clause.strip())
+
+
+def certainty_of(clause: str, start: int, end: int) -> Certainty:
+    """How a lower-case clause speaks of the term at `start` to `end` in it."""
+    before, term, after = clause[:start], clause[start:end], clause[end:]
+    if _is_in_scope(_DOUBT_AFTER, after) or _doubt_is_in_parentheses(before, after):
+        return Certainty.UNCERTAIN
+    if _NEGATION_WITHIN.search(term) or _reaches(_NEGATION_BEFORE, before) or _is_in_scope(_NEGATION_AFTER, after):
+        return Certainty.ABSENT
+    return Certainty.UNCERTAIN if _reaches(_DOUBT_BEFORE, before) else Certainty.PRESENT
+
+
+def _reaches(cue: re.Pattern[str], before: str) -> bool:
+    """Whether the last cue before a term still governs it."""
+    found = list(cue.finditer(before))
+    return bool(found) and not _SCOPE_END.search(before, found[-1].end())
+
+
+def _is_in_scope(cue: re.Pattern[str], after: str) -> bool:
+    """Whether the first cue behind a term governs it: no other statement is made in between."""
+    found = cue.search(after)
+    return found is not None and not _POSITIVE_PREDICATE.search(after, 0, found.start())
+
+
+def _doubt_is_in_parentheses(before: str, after: str) -> bool:
+    """Whether the term stands in parentheses that end in a question mark."""
+    closing = re.match(r"[^()]*\?\s*\)", after)
+    return closing is not None and before.count("(") > before.count(")")

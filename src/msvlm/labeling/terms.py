@@ -1,0 +1,161 @@
+"""Which words name which of the 18 chest findings, and what must stand near them, or must not, for them to do so."""
+
+import re
+from dataclasses import dataclass
+
+from msvlm.findings import Certainty
+
+
+@dataclass(frozen=True)
+class Term:
+    """Words that name a finding. All patterns are matched on lower-case text.
+
+    Attributes:
+        finding: name of a `FindingKind`.
+        pattern: the words.
+        needs: must be found in the same clause.
+        unless: must not be found in the same clause.
+        certainty: what the words say by themselves; a negation turns only `PRESENT`.
+    """
+
+    finding: str
+    pattern: re.Pattern[str]
+    needs: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    certainty: Certainty = Certainty.PRESENT
+
+
+def _term(finding: str, pattern: str, needs: str = "", unless: str = "", absent: bool = False) -> Term:
+    return Term(
+        finding,
+        re.compile(pattern, re.VERBOSE),
+        re.compile(needs) if needs else None,
+        re.compile(unless) if unless else None,
+        Certainty.ABSENT if absent else Certainty.PRESENT,
+    )
+
+
+_SLIGHTLY = r"(?:\s+(?:not|slightly|mildly|minimally|moderately|markedly|severely|significantly|borderline|clearly|above))*"
+_CALCIFIED = r"calcifi\w*|calcific|calcium|athero\w*|arterioscler\w*|plaques?"
+_CORONARY = r"coronar|\blad\b|\brca\b|circumflex|\blmca\b"
+_ARTERY = r"aort|arter(?!iole)|vascular|vessel|carotid|subclavian|brachiocephalic|supraaortic|iliac|main\s+vascular"
+_NOT_ARTERY = r"pleural|lymph|nodul|parenchym|liver|spleen|bronch|trache|valv|mitral|kidney|costal|thyroid|pericard"
+_OTHER_ORGAN = (
+    r"thyroid|liver|hepat|spleen|splen|kidney|renal|adrenal|breast|pancrea|gall|prostat|ovar|uter|vertebra|\bbone"
+    r"|axill|subcutan|periton|oment|mesent|muscle|\bskin|gland|isthmus|abdominal\s+wall|stomach|gastric|parotid"
+)
+_LUNG = r"lung|pulmon|parenchymal\s+nod|lobe|lingul|fissure|subpleural|bronch|apex|apical|apices|hemithora|basal"
+
+TERMS: tuple[Term, ...] = (
+    _term(
+        "medical_material",
+        r"""\b(?:catheters?|pacemakers?|pace\s*maker|electrodes?|leads?|stents?|prosthe\w+|sutures?|suturing|clips?|cannulas?|tubes?
+        |implanted|screws?|grafts?|coils?|ports?|porta|devices?|wires?|metallic|metal|surgical\s+material\w*|medical\s+material\w*
+        |suture\s+material\w*|sternotom\w+|cerclage|filters?|drains?|icd|fixat\w+|operation\s+materials?|valve\s+replacement)\b""",
+        unless=r"metallic\s+artifact|portal|support",
+    ),
+    _term(
+        "arterial_wall_calcification", rf"\b(?:{_CALCIFIED})\b", needs=_ARTERY, unless=_NOT_ARTERY + "|" + _CORONARY
+    ),
+    _term(
+        "arterial_wall_calcification",
+        rf"\b(?:{_CALCIFIED})\b",
+        needs=r"aort|main\s+vascular|mediastinal\s+vascular|subclavian|carotid|arch\b|supraaortic|iliac|thoracic\s+art",
+        unless=r"aortic\s+valve",
+    ),
+    _term("arterial_wall_calcification", r"\batherosclerotic\s+changes\b", unless=_ARTERY + "|" + _CORONARY),
+    _term("cardiomegaly", r"\bcardiomegaly\b|\bcardiac\s+enlargement\b|\bctr\s+increase\w*"),
+    _term(
+        "cardiomegaly",
+        rf"""\b(?:heart|cardiac)(?:\s+(?:sizes?|dimensions?|silhouette|contours?|shadow|diameters?|and|,))*
+        (?:\s+(?:is|are|was|were|has|have|been|appears?|seems?|to|be|in|size))*{_SLIGHTLY}\s+(?:increased|enlarged|larger|large)\b""",
+    ),
+    _term(
+        "cardiomegaly",
+        r"""\b(?:increased?|enlarged|enlargement|increase)\s+(?:in|of)?\s*(?:the\s+)?(?:heart|cardiac|cardiothoracic)\b
+        |\b(?:cardiothoracic|ctr|cti)\b[^;,.]{0,40}?\b(?:increase\w*|exceeds?|above|elevated)\b""",
+    ),
+    _term(
+        "cardiomegaly",
+        r"""\b(?:heart|cardiac)\b(?![^;]*(?:increased|enlarged|larger))[^;]{0,60}?\b(?:normal|natural|unremarkable)\b
+        |\b(?:normal|natural)\s+(?:heart|cardiac)\b|\b(?:cardiothoracic|ctr)\b[^;]{0,40}?\b(?:normal|natural)\b""",
+        unless=r"effusion",
+        absent=True,
+    ),
+    _term(
+        "pericardial_effusion",
+        r"""\b(?:pericardi\w+|pleuropericardial)[\s,/-]*(?:(?:and|or|nor)\s+)?(?:(?:minimal|mild|left|right|bilateral|any)\s+)*
+        (?:pleural[\s/-]*)?(?:(?:wall\s+)?thickening[\s/-]*)?(?:(?:and|or)\s+)?(?:effusions?|fluid|collection)\b
+        |\b(?:effusions?|fluid)\b[^,;]{0,70}?\bpericardi\w+|\bpericardi\w+[^,;]{0,30}\b(?:effusions?|fluid)\b|\bhemopericardium\b""",
+    ),
+    _term(
+        "coronary_artery_wall_calcification",
+        rf"\b(?:{_CALCIFIED})\b",
+        needs=_CORONARY,
+        unless=r"lymph|paracoronary",
+    ),
+    _term(
+        "hiatal_hernia",
+        r"\bhiat\w+\s+hernia\w*|\bhernia\w*\s+(?:of|through|at)\s+(?:the\s+)?(?:\w+\s+)?hiat\w+|\bh[ıi]atus\s+hernia",
+    ),
+    _term(
+        "hiatal_hernia",
+        r"\bherniat\w*|\bhernia\w*",
+        needs=r"hiat|esophag|oesophag|stomach|gastric|diaphragm|sliding",
+        unless=r"inguinal|umbilic|ventral|incision|bochdalek|morgagni|lumbar|hiat\w+\s+hernia|disc",
+    ),
+    _term(
+        "lymphadenopathy",
+        r"\blymphadenopath\w*|\blaps?\b|\blymphadenomegal\w*|\badenopath\w*|\blymph\s+nodes?\b|\blymphadenitis",
+        unless=r"intrapulmonary\s+lymph|subpleural|fissur|\(\s*lymph\s+node|intraparenchymal\s+lymph",
+    ),
+    _term("emphysema", r"\bemphysem\w*|\bbullae?\b|\bbullous\b|\bblebs?\b", unless=r"subcutaneous\s+emphysem"),
+    _term("atelectasis", r"\batelec\w*|\bfibroatelec\w*"),
+    _term("atelectasis", r"\bvolume\s+loss\b|\bcollapse\w*", needs=r"lobe|lobar|segment", unless=r"vertebr|atelec|fibro|sequel"),
+    _term(
+        "lung_nodule",
+        r"""\b(?:micro)?nodules?\b|\bnodular\s+(?:lesions?|appearances?|formations?|structures?|densit\w+|space|or\s+infiltrative
+        |or\s+mass)\b|\bpulmonary\s+nodul\w*""",
+        unless=rf"(?=.*(?:{_OTHER_ORGAN}))(?!.*(?:{_LUNG}))|pleural\s+nod|centri?acinar\s+nod|acinar\s+nod|lymph\s+nod",
+    ),
+    _term(
+        "lung_opacity",
+        r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bcrazy[\s-]*paving\b
+        |\binfiltrat(?:ion|ions|es?|ive)\b|\bpneumonic\b""",
+        unless=r"ground[\s-]*glass\s+nod",
+    ),
+    _term(
+        "pulmonary_fibrotic_sequela",
+        r"\bsequel\w*|\bfibro(?!us|ad|gland|ma|atelec|id)\w*|\bhoneycomb\w*|\bparenchymal\s+bands?\b|\bfibroatelec\w*",
+        unless=rf"(?=.*(?:{_OTHER_ORGAN}|rib|hume|fracture|lymph))(?!.*(?:{_LUNG}))",
+    ),
+    _term(
+        "pleural_effusion",
+        r"""\bpleur\w*(?:[\s,/-]+(?:and|or|nor|minimal|mild|any|left|right|bilateral|pericardial|free|wall|thickening))*[\s/-]*
+        (?:effusions?|fluid)\b|\b(?:effusions?|fluid)\b[^,;]{0,70}?\bpleura\w*|\b(?:hydro|hemo|haemo|hydropneumo|hydropno)thorax\b
+        |\bpleura\w*[^,;]{0,30}\b(?:effusions?|fluid)\b|\bempyema\b""",
+        unless=r"pleuropericardial",
+    ),
+    _term("pleural_effusion", r"\beffusions?\b", unless=r"pericard|pleur|joint|abdom|periton"),
+    _term("mosaic_attenuation_pattern", r"\bmosaic\b(?:\s+(?:attenuation|perfusion|pattern|lung))*|\bair[\s-]+trapping\b"),
+    _term(
+        "peribronchial_thickening",
+        r"""\bperi-?bronch\w*(?:\s+(?:wall|soft|tissue|sheath|vascular|interstiti\w+|cuff\w*|and|interlobular|septal))*\s+
+        (?:thick\w*|cuffing|increase)|\bbronch\w*\s+walls?[^,;]{0,30}\bthick\w*|\bthick\w*[^,;]{0,50}\b(?:peri-?bronch\w*|bronch\w*)
+        |\bperibronchial\s+cuffing\b|\bperi-?bronch\w*[^,;]{0,40}\bthick\w*""",
+        unless=r"lymph",
+    ),
+    _term("consolidation", r"\bconsolidat\w*|\bairspace\s+disease\b|\bair-space\s+disease\b"),
+    _term(
+        "bronchiectasis",
+        r"""\bbronch\w*\s*ecta\w*|\bbronchi?ecta\w*|\bbronch\w*\s+dilat\w*|\bdilat\w*\s+(?:of\s+(?:the\s+)?)?(?:\w+\s+)?bronch\w*
+        |\bbronchial\s+structures?[^,;]{0,20}\b(?:dilat\w*|enlarge\w*)|\benlargement\s+(?:of|in)\s+(?:the\s+)?bronch\w*""",
+    ),
+    _term(
+        "interlobular_septal_thickening",
+        r"""\b(?:inter-?lobular|intra-?lobular|interlobar|inter-?lobuler)?[\s,-]*(?:and\s+)?(?:intra-?lobular\s+)?sept\w*(?:\s+and\s+interstitial)?\s+
+        (?:thick\w*|clarif\w*|prominen\w*)|\bthick\w*\s+(?:of|in)\s+(?:the\s+)?(?:\w+\s+)?(?:interlobular\s+)?sept\w*
+        |\bthickened\s+(?:interlobular\s+)?sept\w*|\bsepta\s+(?:is|are)\s+(?:not\s+)?thickened\b|\bsept\w*[^,;]{0,30}\bthick\w*|\bcrazy[\s-]*paving\b""",
+        unless=r"bladder|nasal",
+    ),
+)
