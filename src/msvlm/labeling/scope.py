@@ -35,7 +35,7 @@ _NEGATION_BEFORE = re.compile(
     r"""
     \bno\b(?!\s+(?:\w+\s+){0,2}(?:changes?|differences?|progression|regression|longer|doubt)\b)
     |\bwithout\b|\bneither\b|\bnor\b|\bfree\s+(?:of|from)\b|\babsence\s+of\b|\bnegative\s+for\b|\bdevoid\s+of\b
-    |\black\s+of\b|\brules?\s+out\b|\bruled\s+out\b|\brather\s+than\b
+    |\black\s+of\b(?!\s+contrast)|\brules?\s+out\b|\bruled\s+out\b|\brather\s+than\b
     |\b(?:do|does|did)\s+not\s+(?:show|demonstrate|contain|have|reveal|suggest)\b|\bnot\s+(?:any|a|an|have)\b
     """,
     re.VERBOSE,

@@ -35,11 +35,13 @@ def _term(finding: str, pattern: str, needs: str = "", unless: str = "", absent:
     )
 
 
-_SLIGHTLY = r"(?:\s+(?:not|slightly|mildly|minimally|moderately|markedly|severely|significantly|borderline|clearly|above))*"
+_SLIGHTLY = (
+    r"(?:\s+(?:not|slightly|mildly|minimally|moderately|markedly|severely|significantly|borderline|clearly|above))*"
+)
 _CALCIFIED = r"calcifi\w*|calcific|calcium|athero\w*|arterioscler\w*|plaques?"
 _CORONARY = r"coronar|\blad\b|\brca\b|circumflex|\blmca\b"
 _ARTERY = r"aort|arter(?!iole)|vascular|vessel|carotid|subclavian|brachiocephalic|supraaortic|iliac|main\s+vascular"
-_NOT_ARTERY = r"pleural|lymph|nodul|parenchym|liver|spleen|bronch|trache|valv|mitral|kidney|costal|thyroid|pericard"
+_NOT_ARTERY = r"pleural|abdominal|anterior\s+descending|lymph|nodul|parenchym|liver|spleen|bronch|trache|valv|mitral|kidney|costal|thyroid|pericard"
 _OTHER_ORGAN = (
     r"thyroid|liver|hepat|spleen|splen|kidney|renal|adrenal|breast|pancrea|gall|prostat|ovar|uter|vertebra|\bbone"
     r"|axill|subcutan|periton|oment|mesent|muscle|\bskin|gland|isthmus|abdominal\s+wall|stomach|gastric|parotid"
@@ -54,14 +56,12 @@ TERMS: tuple[Term, ...] = (
         |suture\s+material\w*|sternotom\w+|cerclage|filters?|drains?|icd|fixat\w+|operation\s+materials?|valve\s+replacement)\b""",
         unless=r"metallic\s+artifact|portal|support",
     ),
-    _term(
-        "arterial_wall_calcification", rf"\b(?:{_CALCIFIED})\b", needs=_ARTERY, unless=_NOT_ARTERY + "|" + _CORONARY
-    ),
+    _term("arterial_wall_calcification", rf"\b(?:{_CALCIFIED})\b", needs=_ARTERY, unless=_NOT_ARTERY + "|" + _CORONARY),
     _term(
         "arterial_wall_calcification",
         rf"\b(?:{_CALCIFIED})\b",
         needs=r"aort|main\s+vascular|mediastinal\s+vascular|subclavian|carotid|arch\b|supraaortic|iliac|thoracic\s+art",
-        unless=r"aortic\s+valve",
+        unless=r"aortic\s+valve|abdominal\s+aort|lymph|anterior\s+descending",
     ),
     _term("arterial_wall_calcification", r"\batherosclerotic\s+changes\b", unless=_ARTERY + "|" + _CORONARY),
     _term("cardiomegaly", r"\bcardiomegaly\b|\bcardiac\s+enlargement\b|\bctr\s+increase\w*"),
@@ -106,22 +106,27 @@ TERMS: tuple[Term, ...] = (
     ),
     _term(
         "lymphadenopathy",
-        r"\blymphadenopath\w*|\blaps?\b|\blymphadenomegal\w*|\badenopath\w*|\blymph\s+nodes?\b|\blymphadenitis",
-        unless=r"intrapulmonary\s+lymph|subpleural|fissur|\(\s*lymph\s+node|intraparenchymal\s+lymph",
+        r"\blymphadenopath\w*|\blaps?\b|\blymphadenomegal\w*|\badenopath\w*|\blymph\s+nodes?\b(?!\s+stations?)|\blymphadenitis",
+        unless=r"intrapulmonary\s+lymph|subpleural|fissur|\(\s*lymph\s+node|axilla|abdom|mesent|intraparenchymal\s+lymph",
     ),
     _term("emphysema", r"\bemphysem\w*|\bbullae?\b|\bbullous\b|\bblebs?\b", unless=r"subcutaneous\s+emphysem"),
-    _term("atelectasis", r"\batelec\w*|\bfibroatelec\w*"),
-    _term("atelectasis", r"\bvolume\s+loss\b|\bcollapse\w*", needs=r"lobe|lobar|segment", unless=r"vertebr|atelec|fibro|sequel"),
+    _term("atelectasis", r"\batelec\w*"),
+    _term(
+        "atelectasis",
+        r"\bvolume\s+loss\b|\bcollapse\w*",
+        needs=r"lobe|lobar|segment",
+        unless=r"vertebr|atelec|fibro|sequel|distort",
+    ),
     _term(
         "lung_nodule",
         r"""\b(?:micro)?nodules?\b|\bnodular\s+(?:lesions?|appearances?|formations?|structures?|densit\w+|space|or\s+infiltrative
         |or\s+mass)\b|\bpulmonary\s+nodul\w*""",
-        unless=rf"(?=.*(?:{_OTHER_ORGAN}))(?!.*(?:{_LUNG}))|pleural\s+nod|centri?acinar\s+nod|acinar\s+nod|lymph\s+nod",
+        unless=rf"(?=.*(?:{_OTHER_ORGAN}))(?!.*(?:{_LUNG}))|\bpleural\s+nod",
     ),
     _term(
         "lung_opacity",
         r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bcrazy[\s-]*paving\b
-        |\binfiltrat(?:ion|ions|es?|ive)\b|\bpneumonic\b""",
+        |\bpneumonic\s+infiltrat\w*""",
         unless=r"ground[\s-]*glass\s+nod",
     ),
     _term(
@@ -136,8 +141,10 @@ TERMS: tuple[Term, ...] = (
         |\bpleura\w*[^,;]{0,30}\b(?:effusions?|fluid)\b|\bempyema\b""",
         unless=r"pleuropericardial",
     ),
-    _term("pleural_effusion", r"\beffusions?\b", unless=r"pericard|pleur|joint|abdom|periton"),
-    _term("mosaic_attenuation_pattern", r"\bmosaic\b(?:\s+(?:attenuation|perfusion|pattern|lung))*|\bair[\s-]+trapping\b"),
+    _term("pleural_effusion", r"\beffusions?\b", unless=r"pericard|pleur|joint|abdom|periton|renal|nephr|kidney"),
+    _term(
+        "mosaic_attenuation_pattern", r"\bmosaic\b(?:\s+(?:attenuation|perfusion|pattern|lung))*|\bair[\s-]+trapping\b"
+    ),
     _term(
         "peribronchial_thickening",
         r"""\bperi-?bronch\w*(?:\s+(?:wall|soft|tissue|sheath|vascular|interstiti\w+|cuff\w*|and|interlobular|septal))*\s+
