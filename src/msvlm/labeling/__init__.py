@@ -49,9 +49,12 @@ def _mentions(sentence: str) -> list[_Mention]:
     for clause in split_clauses(" ".join(sentence.lower().split())):
         here = []
         for term in TERMS:
-            if (term.needs and not term.needs.search(clause)) or (term.unless and term.unless.search(clause)):
+            matches = list(term.pattern.finditer(clause))
+            if not matches or (term.needs and not term.needs.search(clause)):
                 continue
-            for found in term.pattern.finditer(clause):
+            if term.unless and term.unless.search(clause):
+                continue
+            for found in matches:
                 certainty = term.certainty
                 if certainty is Certainty.PRESENT:
                     certainty = certainty_of(clause, found.start(), found.end())

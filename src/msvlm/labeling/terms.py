@@ -63,7 +63,11 @@ TERMS: tuple[Term, ...] = (
         needs=r"aort|main\s+vascular|mediastinal\s+vascular|subclavian|carotid|arch\b|supraaortic|iliac|thoracic\s+art",
         unless=r"aortic\s+valve|abdominal\s+aort|lymph|anterior\s+descending",
     ),
-    _term("arterial_wall_calcification", r"\batherosclerotic\s+changes\b", unless=_ARTERY + "|" + _CORONARY),
+    _term(
+        "arterial_wall_calcification",
+        r"\batherosclerotic\s+changes\b|\bcalcifi\w+\s+atheroma\w*",
+        unless=_ARTERY + "|" + _CORONARY,
+    ),
     _term("cardiomegaly", r"\bcardiomegaly\b|\bcardiac\s+enlargement\b|\bctr\s+increase\w*"),
     _term(
         "cardiomegaly",

@@ -1,0 +1,175 @@
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, Certainty
+from msvlm.labeling import label_report, label_sentence, split_sentences
+
+PUT_ASIDE, PUT_ASIDE_SEED = 200, 20240501
+"""Of the 800 hand-labelled reports, drawn by `numpy.random.default_rng(seed).permutation`; the rules never saw them."""
+
+
+def _said(text: str) -> dict[str, str]:
+    return {statement.name: statement.certainty.value for statement in label_sentence(text)}
+
+
+def _attributes(text: str) -> dict[str, set[str]]:
+    return {statement.name: set(statement.attributes) for statement in label_sentence(text)}
+
+
+@pytest.mark.parametrize("kind", CHEST_FINDINGS, ids=lambda kind: kind.name)
+def test_every_term_and_synonym_is_found_and_can_be_denied_and_doubted(kind) -> None:
+    for term in (kind.term, *kind.synonyms):
+        if term in ("volume loss",):
+            term = "volume loss of the left lower lobe"
+        assert _said(f"There is {term}.").get(kind.name) == "present", term
+        assert _said(f"There is no {term}.").get(kind.name) == "absent", term
+        assert _said(f"No {term} is seen.").get(kind.name) == "absent", term
+        assert _said(f"{term.capitalize()} is not seen.").get(kind.name) == "absent", term
+        assert _said(f"Possible {term}.").get(kind.name) == "uncertain", term
+
+
+@pytest.mark.parametrize(
+    "text, present, absent",
+    [
+        ("No pleural or pericardial effusion.", [], ["pericardial_effusion", "pleural_effusion"]),
+        ("There is no pericardial, pleural effusion.", [], ["pericardial_effusion", "pleural_effusion"]),
+        (
+            "No consolidation, nodule or ground-glass opacity.",
+            [],
+            ["lung_nodule", "lung_opacity", "consolidation"],
+        ),
+        (
+            "Consolidation, nodule or ground-glass opacity was not observed.",
+            [],
+            ["lung_nodule", "lung_opacity", "consolidation"],
+        ),
+        ("No effusion is seen, and there is a nodule in the left lung.", ["lung_nodule"], ["pleural_effusion"]),
+        ("There is mild emphysema but no bronchiectasis.", ["emphysema"], ["bronchiectasis"]),
+        ("Emphysema without bronchiectasis or consolidation.", ["emphysema"], ["consolidation", "bronchiectasis"]),
+        ("Except for a hiatal hernia, no abnormality is seen.", ["hiatal_hernia"], []),
+        ("No abnormality apart from a small hiatal hernia.", ["hiatal_hernia"], []),
+        ("No change is seen in the nodules of the right lung.", ["lung_nodule"], []),
+        ("Nodules that were not seen in the previous examination are present.", ["lung_nodule"], []),
+        ("The heart is enlarged.", ["cardiomegaly"], []),
+        ("The heart is not enlarged.", [], ["cardiomegaly"]),
+        ("Heart size is normal.", [], ["cardiomegaly"]),
+        (
+            "Atheroma plaques are seen in the aorta and the coronary arteries.",
+            ["arterial_wall_calcification", "coronary_artery_wall_calcification"],
+            [],
+        ),
+        ("A hypodense nodule is seen in the thyroid gland.", [], []),
+        (
+            "The mediastinum cannot be judged for lack of contrast; a small pleural effusion is seen.",
+            ["pleural_effusion"],
+            [],
+        ),
+    ],
+)
+def test_negation_reaches_as_far_as_the_sentence_means(text: str, present: list[str], absent: list[str]) -> None:
+    said = _said(text)
+    assert [name for name, certainty in said.items() if certainty == "present"] == present
+    assert [name for name, certainty in said.items() if certainty == "absent"] == absent
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bronchiectasis cannot be excluded.",
+        "Findings may represent bronchiectasis.",
+        "Dilated airways (bronchiectasis?).",
+        "Appearance suspicious for bronchiectasis.",
+    ],
+)
+def test_doubt_is_neither_yes_nor_no(text: str) -> None:
+    assert _said(text) == {"bronchiectasis": "uncertain"}
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("A nodule in the right upper lobe.", {"lung_nodule": {"right", "right upper lobe"}}),
+        ("A nodule in the upper lobe of the right lung.", {"lung_nodule": {"right", "right upper lobe"}}),
+        ("In the right lung upper lobe a nodule is seen.", {"lung_nodule": {"right", "right upper lobe"}}),
+        ("Middle lobe atelectasis.", {"atelectasis": {"right", "right middle lobe"}}),
+        ("Atelectasis in the lingula.", {"atelectasis": {"left", "left upper lobe"}}),
+        (
+            "Consolidation in both lower lobes.",
+            {"consolidation": {"right", "left", "right lower lobe", "left lower lobe"}},
+        ),
+        ("Moderate bilateral pleural effusion.", {"pleural_effusion": {"right", "left", "moderate"}}),
+        ("Pleural effusion, severe on the left.", {"pleural_effusion": {"left", "severe"}}),
+        (
+            "Right pleural effusion and left lower lobe atelectasis.",
+            {"pleural_effusion": {"right"}, "atelectasis": {"left", "left lower lobe"}},
+        ),
+        (
+            "Consolidation and atelectasis in the left upper and lower lobes.",
+            {
+                "atelectasis": {"left", "left upper lobe", "left lower lobe"},
+                "consolidation": {"left", "left upper lobe", "left lower lobe"},
+            },
+        ),
+        ("A catheter on the right.", {"medical_material": set()}),
+    ],
+)
+def test_side_lobe_and_degree_go_to_the_finding_that_they_belong_to(text: str, wanted: dict[str, set[str]]) -> None:
+    assert _attributes(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text, size_mm",
+    [
+        ("A nodule of 8 mm in the left lung.", 8.0),
+        ("An 8-mm nodule.", 8.0),
+        ("A 1.2 cm nodule.", 12.0),
+        ("A nodule measuring 9 x 6.5 mm.", 9.0),
+        ("Nodules in both lungs, the largest measuring 6 mm.", 6.0),
+        ("A nodule.", None),
+    ],
+)
+def test_sizes_are_read_in_mm(text: str, size_mm: float | None) -> None:
+    assert label_sentence(text)[0].size_mm == size_mm
+
+
+def test_a_sentence_that_refers_back_adds_to_the_finding_before_it() -> None:
+    report = label_report("There are nodules in the lungs. The largest is in the left lower lobe and measures 7 mm.")
+    nodule = report[CHEST_FINDING_NAMES.index("lung_nodule")]
+    assert nodule.size_mm == 7.0 and nodule.attributes == {"left", "left lower lobe"}
+
+
+def test_a_report_has_one_statement_for_each_finding_and_a_yes_outweighs_a_no() -> None:
+    report = label_report("No nodule in the right lung. A nodule in the left lung. No effusion.")
+    assert tuple(statement.name for statement in report) == CHEST_FINDING_NAMES
+    assert [item.name for item in report if item.certainty is not Certainty.ABSENT] == ["lung_nodule"]
+    assert all(item.certainty is Certainty.ABSENT for item in label_report(""))
+
+
+def test_sentences_end_at_stops_and_list_marks_but_not_inside_numbers() -> None:
+    text = "A nodule of 3.5 mm. No effusion (atelectasis?). Heart normal.\nImpression: nodule."
+    assert split_sentences(text) == (
+        "A nodule of 3.5 mm.",
+        "No effusion (atelectasis?).",
+        "Heart normal.",
+        "Impression: nodule.",
+    )
+
+
+def test_the_real_reports_that_the_rules_were_written_on_are_labelled_as_by_hand() -> None:
+    folder = os.environ.get("MSVLM_REAL_DATA")
+    if not folder:
+        pytest.skip("MSVLM_REAL_DATA is not set; reports/ct_clip_800_labelled_reports.csv is looked for there")
+    with open(Path(folder) / "reports" / "ct_clip_800_labelled_reports.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    seen = np.random.default_rng(PUT_ASIDE_SEED).permutation(len(rows))[PUT_ASIDE:]
+    truth = np.array([[float(rows[row][kind.label]) > 0 for kind in CHEST_FINDINGS] for row in seen])
+    predicted = np.array(
+        [[item.certainty is not Certainty.ABSENT for item in label_report(rows[row]["report_text"])] for row in seen]
+    )
+    f1 = 2 * (truth & predicted).sum(0) / (truth.sum(0) + predicted.sum(0))
+    assert f1.mean() >= 0.94, dict(zip(CHEST_FINDING_NAMES, f1.round(3), strict=True))
+    assert f1.min() >= 0.8
