@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from msvlm.errors import DataError
 from msvlm.findings import CHEST_FINDING_NAMES, LOBES, SIDES, Certainty, FindingStatement
@@ -133,11 +132,13 @@ def bootstrap_interval(
 
 def area_under_curve(truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> NDArray[np.float64]:
     """(findings,): the chance that a study with the finding scores above one without; NaN where all studies agree."""
-    ranks = rankdata(probability, axis=0)
-    positives, negatives = truth.sum(0), (~truth).sum(0)
-    above = (ranks * truth).sum(0) - positives * (positives + 1) / 2
-    pairs = positives * negatives
-    return np.divide(above, pairs, out=np.full(truth.shape[1], np.nan), where=pairs > 0)
+    areas = np.full(truth.shape[1], np.nan)
+    for finding in range(truth.shape[1]):
+        with_it, without = probability[truth[:, finding], finding], np.sort(probability[~truth[:, finding], finding])
+        if len(with_it) and len(without):
+            below = np.searchsorted(without, with_it, "left") + np.searchsorted(without, with_it, "right")
+            areas[finding] = below.mean() / (2 * len(without))
+    return areas
 
 
 def distinct_share(texts: Sequence[str]) -> float:
@@ -167,4 +168,6 @@ def place_agreement(truth: Sequence[Statements], predicted: Sequence[Statements]
 
 
 def _ratio(over: NDArray[np.integer], under: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.divide(over, under, out=np.zeros(over.shape), where=under > 0)
+    ratio = np.zeros(over.shape)
+    np.divide(over, under, out=ratio, where=under > 0)
+    return ratio
