@@ -1,0 +1,112 @@
+"""One picture: the key slice of each positive finding, in the window that shows it, with its sentence under it."""
+
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from msvlm.findings import CHEST_FINDINGS
+from msvlm.imaging.preprocess import to_display_orientation
+from msvlm.report import Report, Sentence
+from msvlm.study import Modality, Series, Study
+
+TILE_PIXELS = 288
+_CAPTION_LINES = 5
+_LINE_PIXELS = 17
+_CHARACTERS = 46
+_MARGIN = 10
+_LUNG_HU = (-1350.0, 150.0)
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+_WIDE_HU = (-200.0, 1000.0)
+_LUNG_FINDINGS = {
+    "emphysema",
+    "atelectasis",
+    "lung_nodule",
+    "lung_opacity",
+    "pulmonary_fibrotic_sequela",
+    "mosaic_attenuation_pattern",
+    "peribronchial_thickening",
+    "consolidation",
+    "bronchiectasis",
+    "interlobular_septal_thickening",
+}
+_DENSE_FINDINGS = {"medical_material", "arterial_wall_calcification", "coronary_artery_wall_calcification"}
+_LABELS = {kind.name: kind.label for kind in CHEST_FINDINGS}
+
+
+@dataclass(frozen=True)
+class _KeySlice:
+    title: str
+    place: str
+    sentence: str
+    picture: Image.Image
+
+
+def key_sentences(report: Report) -> tuple[Sentence, ...]:
+    """The first sentence of each positive finding that rests on a slice, those of the findings section first."""
+    chosen: dict[str, Sentence] = {}
+    for sentence in report.sentences:
+        if sentence.is_positive and sentence.finding and sentence.evidence:
+            chosen.setdefault(sentence.finding, sentence)
+    return tuple(chosen.values())
+
+
+def draw_key_slices(report: Report, study: Study) -> Image.Image:
+    """The picture. The same report and study give the same pixels; without a positive finding it says so."""
+    by_key = {series.key: series for series in study.series}
+    tiles = [_key_slice(sentence, by_key[sentence.evidence[0].series_key]) for sentence in key_sentences(report)]
+    columns = max(1, min(4, len(tiles)))
+    rows = max(1, -(-len(tiles) // columns))
+    tile_height = TILE_PIXELS + (_CAPTION_LINES + 1) * _LINE_PIXELS + _MARGIN
+    width = max(columns, 2) * (TILE_PIXELS + _MARGIN) + _MARGIN
+    header = _LINE_PIXELS * 2 + _MARGIN
+    sheet = Image.new("L", (width, header + rows * tile_height if tiles else header + 3 * _LINE_PIXELS), 0)
+    draw = ImageDraw.Draw(sheet)
+    small, large = ImageFont.load_default(13), ImageFont.load_default(15)
+    for line, text in enumerate(textwrap.wrap(report.disclaimer, width // 7)[:2]):
+        draw.text((_MARGIN, 6 + line * _LINE_PIXELS), text, 200, small)
+    if not tiles:
+        draw.text((_MARGIN, header), "No positive finding was written.", 255, large)
+    for index, tile in enumerate(tiles):
+        left = _MARGIN + (index % columns) * (TILE_PIXELS + _MARGIN)
+        top = header + (index // columns) * tile_height
+        sheet.paste(tile.picture, (left, top))
+        draw.text((left, top + TILE_PIXELS + 2), tile.title, 255, large)
+        words = textwrap.wrap(tile.sentence, _CHARACTERS, max_lines=_CAPTION_LINES - 1, placeholder=" ...")
+        for line, text in enumerate((tile.place, *words)):
+            draw.text((left, top + TILE_PIXELS + 4 + (line + 1) * _LINE_PIXELS), text, 200, small)
+    return sheet
+
+
+def _key_slice(sentence: Sentence, series: Series) -> _KeySlice:
+    evidence = sentence.evidence[0]
+    shown, slice_indices = to_display_orientation(series)
+    index = int(np.flatnonzero(slice_indices == evidence.slice_index)[0])
+    label = _LABELS.get(sentence.finding, sentence.finding)
+    place = f"{series.key}, slice {evidence.slice_index + 1} of {len(series.voxels)}"
+    return _KeySlice(label, place, sentence.text, _tile(shown, index, _window(sentence.finding, shown)))
+
+
+def _window(finding: str, series: Series) -> tuple[float, float]:
+    if series.modality is Modality.MR:
+        low, high = np.percentile(series.voxels, (1.0, 99.5))
+        return float(low), float(max(high, low + 1.0))
+    if finding in _LUNG_FINDINGS:
+        return _LUNG_HU
+    return _WIDE_HU if finding in _DENSE_FINDINGS else _SOFT_TISSUE_HU
+
+
+def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Image:
+    """The slice in a square, its proportions those of the patient, black around it."""
+    low, high = window
+    grey: NDArray[np.uint8] = (np.clip((series.voxels[index] - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8)
+    row_mm, column_mm = series.pixel_spacing_mm
+    height_mm, width_mm = grey.shape[0] * row_mm, grey.shape[1] * column_mm
+    scale = TILE_PIXELS / max(height_mm, width_mm)
+    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
+    tile = Image.new("L", (TILE_PIXELS, TILE_PIXELS), 0)
+    resized = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)
+    tile.paste(resized, ((TILE_PIXELS - size[0]) // 2, (TILE_PIXELS - size[1]) // 2))
+    return tile

@@ -1,0 +1,160 @@
+"""Does a series look like what the model was trained on? A distance of its slice vectors, and what its header says.
+
+Method: Mahalanobis distance under probabilistic principal components (Tipping and Bishop, J R Stat Soc B 61:611, 1999)
+of each series' summary: the mean and the spread of its slice vectors. The vectors hold HU statistics where the slice
+encoder appends them, so that a head or an abdomen differs in bone, air and fat before it differs in shape.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from msvlm.errors import DataError, ModelError
+from msvlm.study import Series
+
+FILE_NAME = "out_of_domain.safetensors"
+COMPONENTS = 32
+WITHIN_QUANTILE = 0.98
+"""Share of the validation series that count as within what was trained on."""
+LEAST_SERIES = 20
+_SMALL = 1e-6
+
+
+@dataclass(frozen=True)
+class TrainingDomain:
+    """What a model was trained on.
+
+    Attributes:
+        centre, scale: (features,), mean and standard deviation of the training series' summaries.
+        directions: (components, features), orthonormal, of the standardised summaries.
+        variances: (components,), along each direction.
+        residual_variance: of each feature, off all directions.
+        largest_distance: a series farther than this lies outside.
+        modalities: those of the training series.
+        body_part_words: a header that names a body part must hold one of these words; empty: any will do.
+    """
+
+    centre: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    variances: NDArray[np.float32]
+    residual_variance: float
+    largest_distance: float
+    modalities: tuple[str, ...]
+    body_part_words: tuple[str, ...]
+
+    def distance(self, summary: NDArray[np.float32]) -> float:
+        """How far a series' summary lies from the training series; about 1 for one of them."""
+        standardised = (summary - self.centre) / self.scale
+        along = self.directions @ standardised
+        residual = float(standardised @ standardised - along @ along)
+        squares = float((along**2 / self.variances).sum()) + max(residual, 0.0) / self.residual_variance
+        return float(np.sqrt(squares / len(summary)))
+
+    def warnings(self, series: Series, summary: NDArray[np.float32]) -> tuple[str, ...]:
+        """Why this series lies outside what the model was trained on; empty where it does not."""
+        found = []
+        if series.modality.value not in self.modalities:
+            found.append(
+                f"{series.key} is {series.modality.value}; the model was trained on {_listed(self.modalities)}"
+            )
+        words = self.body_part_words
+        if series.body_part and words and not any(word in series.body_part for word in words):
+            found.append(f"{series.key} shows '{series.body_part}'; the model was trained on {_listed(words)}")
+        distance = self.distance(summary)
+        if not distance <= self.largest_distance:
+            found.append(
+                f"{series.key} does not look like what the model was trained on: distance {distance:.1f}, "
+                f"at most {self.largest_distance:.1f} is usual"
+            )
+        return tuple(found)
+
+    def save(self, folder: Path) -> None:
+        """Writes the record into a model's folder."""
+        arrays = {
+            "centre": self.centre,
+            "scale": self.scale,
+            "directions": self.directions,
+            "variances": self.variances,
+            "limits": np.array([self.residual_variance, self.largest_distance], dtype=np.float32),
+        }
+        words = json.dumps({"modalities": self.modalities, "body_part_words": self.body_part_words})
+        save_file(arrays, folder / FILE_NAME, metadata={"header": words})
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainingDomain | None":
+        """Reads the record of a model's folder; None where it has none.
+
+        Raises:
+            ModelError: the file is not such a record.
+        """
+        path = folder / FILE_NAME
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, "numpy") as file:
+                words = json.loads(file.metadata()["header"])
+                residual_variance, largest_distance = file.get_tensor("limits").tolist()
+                return cls(
+                    centre=file.get_tensor("centre"),
+                    scale=file.get_tensor("scale"),
+                    directions=file.get_tensor("directions"),
+                    variances=file.get_tensor("variances"),
+                    residual_variance=residual_variance,
+                    largest_distance=largest_distance,
+                    modalities=tuple(words["modalities"]),
+                    body_part_words=tuple(words["body_part_words"]),
+                )
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{FILE_NAME} is not a record of a training domain ({error}); fit it again") from error
+
+
+def summarise(slice_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(features,): mean, and spread, over a series' slice vectors (slices, tokens, width)."""
+    flat = slice_vectors.reshape(len(slice_vectors), -1).astype(np.float32)
+    return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])
+
+
+def fit_training_domain(
+    training: NDArray[np.float32],
+    validation: NDArray[np.float32],
+    modalities: tuple[str, ...],
+    body_part_words: tuple[str, ...],
+) -> TrainingDomain:
+    """Learns what is usual from summaries (series, features) of the training split; validation sets the limit.
+
+    Raises:
+        DataError: too few series, or a value that is not a number.
+    """
+    for name, summaries in (("training", training), ("validation", validation)):
+        if len(summaries) < LEAST_SERIES:
+            raise DataError(f"{len(summaries)} {name} series tell too little; {LEAST_SERIES} at least are wanted")
+        if not np.isfinite(summaries).all():
+            raise DataError(f"a {name} summary holds a value that is not a number; prepare the studies again")
+    centre = training.mean(axis=0)
+    scale = np.maximum(training.std(axis=0), _SMALL)
+    _, singular, directions = np.linalg.svd((training - centre) / scale, full_matrices=False)
+    count = min(COMPONENTS, len(training) // 4)
+    spectrum = singular**2 / len(training)
+    residual = float(spectrum[count:].sum()) / max(1, len(centre) - count)
+    domain = TrainingDomain(
+        centre=centre,
+        scale=scale.astype(np.float32),
+        directions=np.ascontiguousarray(directions[:count]),
+        variances=np.maximum(spectrum[:count], _SMALL).astype(np.float32),
+        residual_variance=max(residual, _SMALL),
+        largest_distance=np.inf,
+        modalities=modalities,
+        body_part_words=body_part_words,
+    )
+    usual = float(np.quantile([domain.distance(summary) for summary in validation], WITHIN_QUANTILE))
+    return replace(domain, largest_distance=usual)
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " or ".join(words)
