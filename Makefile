@@ -1,9 +1,8 @@
-# Two commands for a newcomer: `make demo` and `make test`. What CI runs: `make check`.
+# For a newcomer: `make test`. What CI runs: `make check`.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO ?= demo
 
-.PHONY: help setup demo test check lint format types contracts house weights lock clean
+.PHONY: help setup test check lint format types contracts house weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,9 +16,6 @@ setup: .venv/.ready  ## a virtual environment in .venv, exactly as requirements.
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
-
-demo: setup  ## a synthetic study, read by the bundled model, in ./demo
-	$(BIN)/msvlm demo --folder $(DEMO)
 
 test: setup  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
