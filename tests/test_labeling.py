@@ -163,7 +163,8 @@ def test_the_real_reports_that_the_rules_were_written_on_are_labelled_as_by_hand
     folder = os.environ.get("MSVLM_REAL_DATA")
     if not folder:
         pytest.skip("MSVLM_REAL_DATA is not set; reports/ct_clip_800_labelled_reports.csv is looked for there")
-    with open(Path(folder) / "reports" / "ct_clip_800_labelled_reports.csv", newline="", encoding="utf-8") as file:
+    table = Path(folder) / "reports" / "ct_clip_800_labelled_reports.csv"
+    with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seen = np.random.default_rng(PUT_ASIDE_SEED).permutation(len(rows))[PUT_ASIDE:]
     truth = np.array([[float(rows[row][kind.label]) > 0 for kind in CHEST_FINDINGS] for row in seen])

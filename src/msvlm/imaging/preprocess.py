@@ -119,7 +119,7 @@ def to_channels(prepared: PreparedSeries, config: InputConfig) -> NDArray[np.flo
 def mask_regions(
     series: Series, mask: NDArray[np.bool_], config: InputConfig, grid: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """(slices, grid rows, grid columns): which cells of the model's field a mask touches, slices as in `prepare_series`.
+    """(slices, grid rows, grid columns): cells of the model's field that a mask touches; slices as in `prepare_series`.
 
     A cell is touched where the mask covers at least half a model pixel of it.
 

@@ -1,6 +1,7 @@
-"""Report text -> findings, by rule: which of the 18 are stated, denied or doubted, on which side, in which lobe, how large.
+"""Report text -> findings, by rule: which of the 18 are stated, denied or doubted, and where, and how large.
 
-Method: clauses, and cues of negation and doubt with a scope, after NegEx (Chapman et al., J Biomed Inform 34:301, 2001).
+Method: clauses, and cues of negation and doubt with a scope, after NegEx
+(Chapman et al., J Biomed Inform 34:301, 2001).
 """
 
 import re

@@ -41,7 +41,10 @@ _SLIGHTLY = (
 _CALCIFIED = r"calcifi\w*|calcific|calcium|athero\w*|arterioscler\w*|plaques?"
 _CORONARY = r"coronar|\blad\b|\brca\b|circumflex|\blmca\b"
 _ARTERY = r"aort|arter(?!iole)|vascular|vessel|carotid|subclavian|brachiocephalic|supraaortic|iliac|main\s+vascular"
-_NOT_ARTERY = r"pleural|abdominal|anterior\s+descending|lymph|nodul|parenchym|liver|spleen|bronch|trache|valv|mitral|kidney|costal|thyroid|pericard"
+_NOT_ARTERY = (
+    r"pleural|abdominal|anterior\s+descending|lymph|nodul|parenchym|liver|spleen|bronch|trache|valv|mitral|kidney"
+    r"|costal|thyroid|pericard"
+)
 _OTHER_ORGAN = (
     r"thyroid|liver|hepat|spleen|splen|kidney|renal|adrenal|breast|pancrea|gall|prostat|ovar|uter|vertebra|\bbone"
     r"|axill|subcutan|periton|oment|mesent|muscle|\bskin|gland|isthmus|abdominal\s+wall|stomach|gastric|parotid"
