@@ -55,6 +55,7 @@ class FindingTargets:
         presence: 1 present, 0 absent.
         attributes: 1 stated, 0 not, in the order of `msvlm.findings.ATTRIBUTES`; NaN where the finding is absent or
             cannot have the attribute.
+        sizes_mm: the largest stated diameter, depth or width; NaN too where the finding is absent.
         regions: for each slice whether a finding's mask touches each cell of the slice encoder's region grid;
             None where no study of the batch has masks.
         has_regions: whether the study's masks are known; its `regions` mean nothing where not.
@@ -62,6 +63,7 @@ class FindingTargets:
 
     presence: Float[Tensor, "studies findings"]
     attributes: Float[Tensor, "studies findings attributes"]
+    sizes_mm: Float[Tensor, "studies findings"]
     regions: Bool[Tensor, "slices findings grid_rows grid_columns"] | None
     has_regions: Bool[Tensor, " studies"]
 
