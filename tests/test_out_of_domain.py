@@ -39,7 +39,7 @@ def chest_series(modality: Modality = Modality.CT, body_part: str = "chest") -> 
 
 @pytest.fixture(scope="module")
 def domain() -> TrainingDomain:
-    return fit_training_domain(summaries(200, 1), summaries(200, 2), ("CT",), ("chest", "thorax"))
+    return fit_training_domain(summaries(200, 1), summaries(200, 2), ("CT",), ("chest", "thorax"), "phantoms")
 
 
 def test_few_unseen_series_of_the_same_kind_are_flagged(domain: TrainingDomain) -> None:
@@ -71,6 +71,7 @@ def test_reading_what_was_saved_is_identity(domain: TrainingDomain, tmp_path: Pa
     unseen = summaries(1, 5)[0]
     assert read.distance(unseen) == pytest.approx(domain.distance(unseen), rel=1e-5)
     assert replace(read, centre=domain.centre).modalities == ("CT",)
+    assert read.trained_on == "phantoms"
 
 
 def test_a_folder_without_a_record_has_none(tmp_path: Path) -> None:

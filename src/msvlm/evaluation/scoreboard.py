@@ -75,6 +75,7 @@ class Evaluation:
     Attributes:
         model: name of the model, or its folder's name, and the hash of its weights.
         rows: the generated reports first.
+        not_prepared: keys of the split's studies that could not be scored, as no prepared slices of them are there.
     """
 
     model: str
@@ -82,6 +83,7 @@ class Evaluation:
     studies: int
     patients: int
     rows: tuple[ScoreRow, ...]
+    not_prepared: tuple[str, ...] = ()
 
     def row(self, name: str) -> ScoreRow:
         """The row of that name."""
@@ -90,6 +92,8 @@ class Evaluation:
     def to_text(self) -> str:
         """The rows as a table, then F1 and AUC finding by finding."""
         lines = [f"{self.model} on {self.studies} {self.split} studies of {self.patients} patients", ""]
+        if self.not_prepared:
+            lines[1:1] = [f"not scored, as they are not prepared: {', '.join(self.not_prepared)}"]
         lines.append(
             f"{'':<28}{'macro F1 (95 %)':<22}{'micro F1':>9}{'prec.':>7}{'recall':>7}{'AUC':>7}"
             f"{'side':>7}{'lobe':>7}{'distinct':>9}"

@@ -37,6 +37,7 @@ class TrainingDomain:
         largest_distance: a series farther than this lies outside.
         modalities: those of the training series.
         body_part_words: a header that names a body part must hold one of these words; empty: any will do.
+        trained_on: what the studies were, in a reader's words, for example `synthetic chest CT studies, not patients`.
     """
 
     centre: NDArray[np.float32]
@@ -47,6 +48,7 @@ class TrainingDomain:
     largest_distance: float
     modalities: tuple[str, ...]
     body_part_words: tuple[str, ...]
+    trained_on: str = ""
 
     def distance(self, summary: NDArray[np.float32]) -> float:
         """How far a series' summary lies from the training series; about 1 for one of them."""
@@ -83,7 +85,13 @@ class TrainingDomain:
             "variances": self.variances,
             "limits": np.array([self.residual_variance, self.largest_distance], dtype=np.float32),
         }
-        words = json.dumps({"modalities": self.modalities, "body_part_words": self.body_part_words})
+        words = json.dumps(
+            {
+                "modalities": self.modalities,
+                "body_part_words": self.body_part_words,
+                "trained_on": self.trained_on,
+            }
+        )
         save_file(arrays, folder / FILE_NAME, metadata={"header": words})
 
     @classmethod
@@ -109,6 +117,7 @@ class TrainingDomain:
                     largest_distance=largest_distance,
                     modalities=tuple(words["modalities"]),
                     body_part_words=tuple(words["body_part_words"]),
+                    trained_on=words["trained_on"],
                 )
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{FILE_NAME} is not a record of a training domain ({error}); fit it again") from error
@@ -125,6 +134,7 @@ def fit_training_domain(
     validation: NDArray[np.float32],
     modalities: tuple[str, ...],
     body_part_words: tuple[str, ...],
+    trained_on: str = "",
 ) -> TrainingDomain:
     """Learns what is usual from summaries (series, features) of the training split; validation sets the limit.
 
@@ -151,6 +161,7 @@ def fit_training_domain(
         largest_distance=np.inf,
         modalities=modalities,
         body_part_words=body_part_words,
+        trained_on=trained_on,
     )
     usual = float(np.quantile([domain.distance(summary) for summary in validation], WITHIN_QUANTILE))
     return replace(domain, largest_distance=usual)
