@@ -1,0 +1,88 @@
+"""Checkpoints of a run: written aside and renamed, so that a killed run finds a whole one. Safetensors only."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from msvlm.errors import TrainingError
+from msvlm.training.engine import Training
+
+_FOLDER = re.compile(r"step_(\d{8})")
+_MODULE_FILE, _OPTIMIZER_FILE = "module.safetensors", "optimizer.safetensors"
+
+
+def save_checkpoint(training: Training, folder: Path) -> None:
+    """Writes where the training stands into `folder`, and lets the one before go."""
+    place = folder / f"step_{training.step:08d}"
+    if place.exists():
+        return
+    aside = folder / f".{place.name}.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    header = {"header": json.dumps({"step": training.step})}
+    save_file(_module_tensors(training), aside / _MODULE_FILE, metadata=header)
+    save_file(_optimizer_tensors(training), aside / _OPTIMIZER_FILE, metadata=header)
+    aside.rename(place)
+    for older in _checkpoints(folder)[:-1]:
+        shutil.rmtree(older)
+
+
+def load_checkpoint(training: Training, folder: Path) -> bool:
+    """Puts the training where the newest checkpoint of `folder` stands; False where there is none.
+
+    Raises:
+        TrainingError: the checkpoint is of another model.
+    """
+    found = _checkpoints(folder)
+    if not found:
+        return False
+    place = found[-1]
+    try:
+        with safe_open(place / _MODULE_FILE, "pt") as file:
+            saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        own = training.module.state_dict()
+        kept = _module_tensors(training)
+        if set(saved) != set(kept) or any(saved[name].shape != own[name].shape for name in saved):
+            raise TrainingError(f"checkpoint {place.name} is of another model; train into another output folder")
+        training.module.load_state_dict(saved, strict=False)
+        with safe_open(place / _OPTIMIZER_FILE, "pt") as file:
+            for index, parameter in enumerate(training.trained_parameters):
+                training.optimizer.state[parameter] = {
+                    key: file.get_tensor(f"{index}.{key}").to("cpu" if key == "step" else parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"checkpoint {place.name} cannot be read ({error}); delete it to start over") from error
+    training.step = int(place.name.removeprefix("step_"))
+    return True
+
+
+def _module_tensors(training: Training) -> dict[str, torch.Tensor]:
+    """All of the module's tensors, those that share memory written once."""
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, tensor in training.module.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if place not in seen or tensor.numel() == 0:
+            seen.add(place)
+            tensors[name] = tensor.detach().contiguous()
+    return tensors
+
+
+def _optimizer_tensors(training: Training) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for index, parameter in enumerate(training.trained_parameters):
+        for key, value in training.optimizer.state[parameter].items():
+            tensors[f"{index}.{key}"] = value.detach().contiguous()
+    return tensors
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(place for place in folder.iterdir() if _FOLDER.fullmatch(place.name))

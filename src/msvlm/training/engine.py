@@ -1,0 +1,214 @@
+"""The loop: `steps` yields after every optimiser step and decides nothing else."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from msvlm.errors import ConfigError, TrainingError
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a stage's parameters are moved.
+
+    Attributes:
+        steps: optimiser steps of the whole stage.
+        batch_studies: studies in a step, over all processes.
+        learning_rate: at its highest; it rises over `warmup_steps`, then falls along half a cosine to `final_share`.
+        gradient_clip: largest norm of all gradients together; 0 leaves them as they are.
+        bf16: whether matrix products are computed in bfloat16.
+    """
+
+    steps: int
+    batch_studies: int = 8
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    final_share: float = 0.05
+    weight_decay: float = 0.05
+    gradient_clip: float = 1.0
+    bf16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_studies < 1:
+            raise ConfigError(f"{self.steps} steps of {self.batch_studies} studies; 1 of each at least")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate {self.learning_rate}; above 0 is wanted")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        falling = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        return self.learning_rate * (self.final_share + (1.0 - self.final_share) * falling)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch this process computes."""
+
+    process: int = 0
+    processes: int = 1
+
+    def of(self, positions: int) -> range:
+        """The places in a batch that are this process's; every process has equally many.
+
+        Raises:
+            ConfigError: the batch cannot be parted evenly.
+        """
+        if positions % self.processes:
+            raise ConfigError(
+                f"batch_studies {positions} on {self.processes} processes; a multiple of {self.processes} is wanted"
+            )
+        each = positions // self.processes
+        return range(self.process * each, (self.process + 1) * each)
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """One term of a loss, as it is logged."""
+
+    name: str
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class StageLoss:
+    """The loss of one batch: a mean over its studies, so that a batch parted among processes has the same mean."""
+
+    total: Tensor
+    parts: tuple[LossPart, ...]
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate and a weight decay, each as a share of the stage's own."""
+
+    parameters: tuple[nn.Parameter, ...]
+    rate_share: float = 1.0
+    decay_share: float = 1.0
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A batch."""
+
+    def to(self, device: torch.device) -> "Movable":
+        """The same batch on another device."""
+
+
+Batch = TypeVar("Batch", bound=Movable)
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """What a stage is to the loop: a module that turns a batch into its loss, and where its batches come from."""
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        """What is trained; everything else is frozen."""
+
+    def batches(self, start: int, share: Share) -> Iterator[Movable]:
+        """The batches of the steps from `start` on; each is a function of its step alone."""
+
+    def after_step(self, step: int) -> None:
+        """What is done when the optimiser has moved, for example moving a teacher after its student."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step gave.
+
+    Attributes:
+        number: counted from 1.
+        loss, parts: means over all processes, before the step.
+        gradient_norm: before clipping.
+        seconds: of the step, its batch included.
+    """
+
+    number: int
+    loss: float
+    parts: tuple[tuple[str, float], ...]
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+class Training:
+    """A stage made ready to be trained: its module on the device, its optimiser, and how far it has come."""
+
+    def __init__(self, stage: nn.Module, optimisation: Optimisation, accelerator: Accelerator) -> None:
+        if not isinstance(stage, Stage):
+            raise TypeError(f"{type(stage).__name__} is no stage")
+        self.stage: Stage = stage
+        self.optimisation = optimisation
+        self.accelerator = accelerator
+        self.step = 0
+        groups = [group for group in stage.parameter_groups() if group.parameters]
+        trained = {id(parameter) for group in groups for parameter in group.parameters}
+        for parameter in stage.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        self.shares = [group.rate_share for group in groups]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": group.parameters, "weight_decay": optimisation.weight_decay * group.decay_share}
+                for group in groups
+            ],
+            lr=optimisation.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.module = stage
+        self.wrapped, self.optimizer = accelerator.prepare(stage, optimizer)
+
+    @property
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """In the optimiser's order."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def steps(training: Training) -> Iterator[Step]:
+    """Trains from where the training stands to its last step, yielding after every optimiser step.
+
+    Every random draw of a step follows from the seed and the step's number, so that a run resumed gives the numbers
+    of one unbroken.
+
+    Raises:
+        TrainingError: a loss or a gradient is not a number.
+    """
+    optimisation, accelerator = training.optimisation, training.accelerator
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    batches = training.stage.batches(training.step, share)
+    training.wrapped.train()
+    while training.step < optimisation.steps:
+        begun = time.monotonic()
+        torch.manual_seed(optimisation.seed * 1_000_003 + training.step)
+        rate = optimisation.rate(training.step)
+        for group, rate_share in zip(training.optimizer.param_groups, training.shares, strict=True):
+            group["lr"] = rate * rate_share
+        loss: StageLoss = training.wrapped(next(batches).to(accelerator.device))
+        means = accelerator.reduce(
+            torch.stack([loss.total.detach().float(), *(part.value.detach().float() for part in loss.parts)]), "mean"
+        )
+        values = means.tolist()
+        if not math.isfinite(values[0]):
+            named = ", ".join(f"{part.name} {value}" for part, value in zip(loss.parts, values[1:], strict=True))
+            raise TrainingError(
+                f"step {training.step + 1}: the loss is {values[0]} ({named}); look at the batch, or lower "
+                f"learning_rate (now {rate:.2g}); the last checkpoint is whole"
+            )
+        training.optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss.total)
+        norm = accelerator.clip_grad_norm_(training.trained_parameters, optimisation.gradient_clip or math.inf)
+        if not torch.isfinite(norm):
+            raise TrainingError(f"step {training.step + 1}: the gradients' norm is {norm.item()}; lower learning_rate")
+        training.optimizer.step()
+        training.stage.after_step(training.step)
+        training.step += 1
+        parts = tuple((part.name, value) for part, value in zip(loss.parts, values[1:], strict=True))
+        yield Step(training.step, values[0], parts, rate, float(norm), time.monotonic() - begun)

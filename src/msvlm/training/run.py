@@ -1,0 +1,192 @@
+"""train(): picks the stage, then logs, evaluates, saves and resumes around its steps."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from msvlm.data.dataset import StudyDataset
+from msvlm.data.embeddings import VectorStore
+from msvlm.data.manifest import Manifest, read_manifest
+from msvlm.data.prepared import PreparedStore
+from msvlm.data.text import ReportText, load_tokenizer, train_tokenizer
+from msvlm.errors import ConfigError, DataError
+from msvlm.model.ms_vlm import MsVlm, check_input
+from msvlm.training.align import alignment_stage
+from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
+from msvlm.training.engine import Training, steps
+from msvlm.training.finetune import finetuning_stage
+from msvlm.training.learn_findings import FindingsStage
+from msvlm.training.pretrain_slices import SelfDistillationStage
+from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
+from msvlm.training.run_log import RunLog, Score
+from msvlm.training.sampling import TrainingData
+from msvlm.training.scoring import findings_scores, measure_domain, report_scores, set_thresholds
+from msvlm.training.slice_vectors import encoder_hash, fit_standardiser, store_vectors
+from msvlm.training.train_config import StageName, TrainConfig
+
+MODEL_FOLDER = "model"
+CONFIG_FILE = "train_config.json"
+CHECKPOINTS = "checkpoints"
+
+
+def train(config: TrainConfig) -> Path:
+    """Runs one stage to its end, from its last checkpoint where it has one; the folder of the trained model.
+
+    Raises:
+        ConfigError: the settings do not fit each other, or the run that stands in `output`.
+        DataError: a split is empty, or studies are not prepared.
+        InputMismatchError: the studies were prepared otherwise than the model reads.
+        TrainingError: the loss is not a number.
+    """
+    output = Path(config.output)
+    finished = output / MODEL_FOLDER
+    accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.bf16 else "no")
+    _claim(output, config, accelerator)
+    if finished.is_dir():
+        return finished
+    torch.manual_seed(config.optimisation.seed)
+    model = _start_model(config)
+    manifest = read_manifest(Path(config.manifest))
+    prepared = PreparedStore.open(Path(config.prepared))
+    check_input(model.config, prepared.input_config)
+    model.to(accelerator.device)
+    data = _data(config, manifest, prepared, model, accelerator)
+    text = _report_text(config, manifest, model)
+    torch.manual_seed(config.optimisation.seed)
+    training = Training(_stage(config, model, data, text), config.optimisation, accelerator)
+    load_checkpoint(training, output / CHECKPOINTS)
+    with RunLog(
+        output, training.step, config.optimisation.steps, config.stage.value, accelerator.is_main_process
+    ) as log:
+        for step in steps(training):
+            log.write_step(step)
+            is_last = step.number == config.optimisation.steps
+            if accelerator.is_main_process and (is_last or step.number % config.save_every == 0):
+                save_checkpoint(training, output / CHECKPOINTS)
+            if accelerator.is_main_process and (is_last or step.number % config.evaluate_every == 0):
+                log.write_scores(step.number, _scores(config, model, data, text, accelerator))
+    if accelerator.is_main_process:
+        _save_model(config, model, data, text, finished, accelerator)
+    accelerator.wait_for_everyone()
+    return finished
+
+
+def _claim(output: Path, config: TrainConfig, accelerator: Accelerator) -> None:
+    """Notes the run's settings in its folder; refuses a folder that holds a run of other settings."""
+    written = json.dumps(asdict(config), indent=2, sort_keys=True)
+    file = output / CONFIG_FILE
+    if file.exists():
+        before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(written)
+        differing = sorted(key for key in now if before.get(key) != now[key])
+        if differing:
+            raise ConfigError(
+                f"{output.name} holds a run of other settings ({', '.join(differing)}); "
+                "name another output, or delete it"
+            )
+    elif accelerator.is_main_process:
+        output.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".part")
+        aside.write_text(written, encoding="utf-8")
+        aside.rename(file)
+    accelerator.wait_for_everyone()
+
+
+def _start_model(config: TrainConfig) -> MsVlm:
+    if bool(config.start_from) == (config.model is not None):
+        raise ConfigError("name either start_from, to go on from a model, or [model], to build a new one")
+    if config.model is not None:
+        return MsVlm(config.model)
+    return MsVlm.from_pretrained(config.start_from)
+
+
+def _data(
+    config: TrainConfig, manifest: Manifest, prepared: PreparedStore, model: MsVlm, accelerator: Accelerator
+) -> TrainingData:
+    """The two splits, with slice vectors where the stage's slice encoder is frozen."""
+    splits = [manifest.split("train"), manifest.split("validation")[: config.evaluated_studies]]
+    missing = [study.key for split in splits for study in split if study.key not in prepared]
+    if missing:
+        raise DataError(
+            f"{len(missing)} studies are not prepared, {missing[0]} among them; run `msvlm prepare`, and take those "
+            "that cannot be read out of the manifest"
+        )
+    pixels = TrainingData(*(StudyDataset(split, prepared, None) for split in splits))
+    reads_pixels = config.stage is StageName.SLICES or (
+        config.stage is StageName.FINDINGS and config.findings.train_slice_encoder
+    )
+    if config.stage is StageName.SLICES:
+        return pixels
+    fit_standardiser(model, pixels.training, accelerator.device, config.optimisation.seed)
+    if reads_pixels:
+        return pixels
+    if not config.vectors:
+        raise ConfigError(f"stage {config.stage.value} reads slice vectors; name a folder for them in vectors")
+    store = VectorStore.create(Path(config.vectors), encoder_hash(model))
+    store_vectors(model, (pixels.training, pixels.validation), store, accelerator)
+    return TrainingData(*(StudyDataset(split, prepared, store) for split in splits))
+
+
+def _report_text(config: TrainConfig, manifest: Manifest, model: MsVlm) -> ReportText | None:
+    """The tokenizer of the stages that write: the model's own, its language model's, or one trained on the reports."""
+    if config.stage not in (StageName.ALIGN, StageName.FINETUNE):
+        return None
+    settings = config.reports
+    if model.language_model is not None:
+        return ReportText(load_tokenizer(Path(config.start_from)), model.visual_tokens)
+    if settings.language_model.checkpoint:
+        tokenizer = load_tokenizer(settings.language_model.checkpoint)
+    else:
+        reports = [study.report for study in manifest.split("train")]
+        tokenizer = train_tokenizer(reports, settings.vocabulary)
+    text = ReportText(tokenizer, model.visual_tokens)
+    model.attach_language_model(replace(settings.language_model, vocabulary=text.vocabulary), text.visual_token_id)
+    return text
+
+
+def _stage(config: TrainConfig, model: MsVlm, data: TrainingData, text: ReportText | None) -> torch.nn.Module:
+    optimisation = config.optimisation
+    if config.stage is StageName.SLICES:
+        return SelfDistillationStage(model, data, config.slices, optimisation)
+    if config.stage is StageName.MASKED_EMBEDDINGS:
+        return MaskedEmbeddingStage(model, data, config.masked_embeddings, optimisation)
+    if config.stage is StageName.FINDINGS:
+        return FindingsStage(model, data, config.findings, optimisation)
+    assert text is not None
+    make = alignment_stage if config.stage is StageName.ALIGN else finetuning_stage
+    return make(model, text, data, config.reports, optimisation)
+
+
+def _scores(
+    config: TrainConfig, model: MsVlm, data: TrainingData, text: ReportText | None, accelerator: Accelerator
+) -> tuple[Score, ...]:
+    """How the validation split fares now; the stages that learn from slices alone have nothing to score there."""
+    if text is not None:
+        return report_scores(model, text, data.validation, accelerator)
+    if config.stage is StageName.FINDINGS:
+        return findings_scores(model, data.validation, accelerator)
+    return ()
+
+
+def _save_model(
+    config: TrainConfig,
+    model: MsVlm,
+    data: TrainingData,
+    text: ReportText | None,
+    finished: Path,
+    accelerator: Accelerator,
+) -> None:
+    """Writes the trained model with all that a reader of studies needs, aside, and renames it."""
+    model.eval()
+    aside = finished.with_name(f".{finished.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    if config.stage is StageName.FINDINGS:
+        set_thresholds(model, data.validation, accelerator)
+    model.save_pretrained(aside)
+    if text is not None:
+        text.save_tokenizer(aside)
+        measure_domain(data, config.domain).save(aside)
+    aside.rename(finished)

@@ -1,0 +1,67 @@
+"""Slice vectors of whole splits: computed once by a frozen slice encoder, kept on disk, standardised."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from msvlm.data.collate import to_study_batch
+from msvlm.data.dataset import StudyDataset
+from msvlm.data.embeddings import VectorStore
+from msvlm.model.ms_vlm import MsVlm
+
+FITTED_STUDIES = 64
+"""How many training studies the standardisation is fitted on."""
+FITTED_SLICES = 12
+"""Slices drawn of each of them."""
+LEAST_SCALE = 1e-3
+"""A feature that varies less is left on its own scale, so that a constant does not turn into noise."""
+
+
+@torch.no_grad()
+def store_vectors(model: MsVlm, datasets: Iterable[StudyDataset], store: VectorStore, accelerator: Accelerator) -> int:
+    """Computes the vectors that the store lacks, each process its part; how many studies were computed here."""
+    model.eval()
+    computed = 0
+    for dataset in datasets:
+        missing = [index for index in range(len(dataset)) if dataset.studies[index].key not in store]
+        mine = missing[accelerator.process_index :: accelerator.num_processes]
+        for index in tqdm(mine, desc="slice vectors", unit="study", disable=not accelerator.is_main_process):
+            sample = dataset.sample_pixels(index)
+            with accelerator.autocast():
+                batch = model.encode(to_study_batch([sample], model.config.input).to(accelerator.device))
+            assert batch.slice_vectors is not None
+            store.write(dataset.studies[index].key, batch.slice_vectors.float().cpu().numpy())
+            computed += 1
+    accelerator.wait_for_everyone()
+    return computed
+
+
+@torch.no_grad()
+def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, seed: int) -> None:
+    """Fits the standardisation of slice vectors on slices of the training split; does nothing where it is fitted."""
+    if model.standardiser.is_fitted:
+        return
+    model.eval()
+    vectors = []
+    generator = np.random.default_rng(seed)
+    for index in generator.permutation(len(dataset))[:FITTED_STUDIES]:
+        sample = dataset.sample(int(index), FITTED_SLICES, generator)
+        batch = model.encode(to_study_batch([sample], model.config.input).to(device))
+        assert batch.slice_vectors is not None
+        vectors.append(batch.slice_vectors.float())
+    together = torch.cat(vectors)
+    scale = together.std(dim=0)
+    model.standardiser.fit(together.mean(dim=0), torch.where(scale < LEAST_SCALE, torch.ones_like(scale), scale))
+
+
+def encoder_hash(model: MsVlm) -> str:
+    """What slice vectors depend on: the slice encoder's weights and how slices are made ready, as a short hash."""
+    digest = hashlib.sha256(repr((model.config.input, model.config.slice_encoder.region_grid)).encode())
+    for name, tensor in sorted(model.slice_encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""The loop: a resumed run is an unbroken one, a loss that is not a number stops it, checkpoints are whole or absent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from msvlm.errors import ConfigError, TrainingError
+from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
+from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss, Training, steps
+
+
+@dataclass(frozen=True)
+class Numbers:
+    values: torch.Tensor
+
+    def to(self, device: torch.device) -> "Numbers":
+        return Numbers(self.values.to(device))
+
+
+class LineStage(nn.Module):
+    """Learns to add up eight numbers, with dropout, so that the random state matters too."""
+
+    def __init__(self, bad_step: int = -1) -> None:
+        super().__init__()
+        self.line = nn.Sequential(nn.Dropout(0.2), nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.frozen = nn.Linear(2, 2)
+        self.bad_step = bad_step
+
+    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+        return (ParameterGroup(tuple(self.line.parameters())),)
+
+    def batches(self, start: int, share: Share) -> Iterator[Numbers]:
+        step = start
+        rows = len(share.of(4))
+        while True:
+            values = torch.randn(rows, 8, generator=torch.Generator().manual_seed(step))
+            yield Numbers(values * torch.nan if step == self.bad_step else values)
+            step += 1
+
+    def forward(self, batch: Numbers) -> StageLoss:
+        loss = (self.line(batch.values)[:, 0] - batch.values.sum(1)).square().mean()
+        return StageLoss(loss, (LossPart("square", loss),))
+
+    def after_step(self, step: int) -> None:
+        pass
+
+
+OPTIMISATION = Optimisation(steps=12, warmup_steps=3, learning_rate=0.01)
+
+
+def training(optimisation: Optimisation = OPTIMISATION, bad_step: int = -1) -> Training:
+    torch.manual_seed(0)
+    return Training(LineStage(bad_step), optimisation, Accelerator(cpu=True))
+
+
+def test_a_resumed_run_gives_the_losses_of_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
+    unbroken = [step.loss for step in steps(training())]
+    first = training()
+    before = []
+    for step in steps(first):
+        before.append(step.loss)
+        if step.number == 5:
+            save_checkpoint(first, tmp_path)
+            break
+    second = training()
+    assert load_checkpoint(second, tmp_path)
+    assert second.step == 5
+    assert before + [step.loss for step in steps(second)] == unbroken
+
+
+def test_only_the_newest_checkpoint_is_kept_and_a_half_written_one_is_passed_over(tmp_path: Path) -> None:
+    run = training()
+    for _ in steps(run):
+        save_checkpoint(run, tmp_path)
+    assert [place.name for place in tmp_path.iterdir()] == ["step_00000012"]
+    (tmp_path / ".step_00000013.part").mkdir()
+    again = training()
+    assert load_checkpoint(again, tmp_path) and again.step == 12
+
+
+def test_without_a_checkpoint_a_run_starts_at_its_beginning(tmp_path: Path) -> None:
+    run = training()
+    assert not load_checkpoint(run, tmp_path / "nothing") and run.step == 0
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    run = training()
+    next(iter(steps(run)))
+    save_checkpoint(run, tmp_path)
+    other = training()
+    other.module.line[1] = nn.Linear(8, 17)
+    with pytest.raises(TrainingError, match="of another model"):
+        load_checkpoint(other, tmp_path)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step() -> None:
+    with pytest.raises(TrainingError, match=r"step 4: the loss is nan \(square nan\)"):
+        list(steps(training(bad_step=3)))
+
+
+def test_what_is_in_no_group_is_frozen() -> None:
+    run = training()
+    before = run.module.frozen.weight.clone()
+    moved = run.module.line[1].weight.clone()
+    list(steps(run))
+    assert torch.equal(run.module.frozen.weight, before) and not run.module.frozen.weight.requires_grad
+    assert not torch.equal(run.module.line[1].weight, moved)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    rates = [OPTIMISATION.rate(step) for step in range(12)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates[0] < rates[1] < rates[2] and rates[3] > rates[7] > rates[11] >= 0.05 * 0.01
+
+
+def test_processes_share_a_batch_without_overlap_or_gap() -> None:
+    assert [place for process in range(4) for place in Share(process, 4).of(8)] == list(range(8))
+    with pytest.raises(ConfigError, match="a multiple of 3"):
+        Share(0, 3).of(8)
+
+
+def test_an_optimisation_of_no_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="0 steps"):
+        Optimisation(steps=0)
