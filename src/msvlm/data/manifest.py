@@ -1,0 +1,209 @@
+"""The list of studies to train and test on: JSON lines, one study a line."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from msvlm.data.whole_folders import check_key, write_whole_file
+from msvlm.errors import DataError
+from msvlm.findings import FindingStatement
+from msvlm.labeling import label_report
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LesionMasks:
+    """Where the lesions of a study are.
+
+    Attributes:
+        path: NIfTI label volume that covers the study's first series; relative to the manifest.
+        findings: names of findings; value i + 1 of the volume is a lesion of `findings[i]`. A name may stand here
+            several times, once for each lesion.
+    """
+
+    path: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ManifestStudy:
+    """One study of a data set.
+
+    Attributes:
+        key: names the study in every file and message; free of patient data, and fit to name a folder.
+        patient: a pseudonym; studies of one patient must stand in one split.
+        split: one of `SPLITS`.
+        series: paths for `read_study`, relative to the manifest: a folder, or files.
+        findings, impression: the report's two sections; either may be empty.
+        truth: what is known of the findings beside the report, as in synthetic studies; None where nothing is.
+        masks: where the lesions are, where that is known.
+    """
+
+    key: str
+    patient: str
+    split: str
+    series: tuple[str, ...]
+    findings: str = ""
+    impression: str = ""
+    truth: tuple[FindingStatement, ...] | None = None
+    masks: LesionMasks | None = None
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if self.split not in SPLITS:
+            raise DataError(f"{self.key}: split {self.split!r}; one of {', '.join(SPLITS)} is wanted")
+        if not self.series:
+            raise DataError(f"{self.key}: no series; name at least one path")
+
+    def statements(self) -> tuple[FindingStatement, ...]:
+        """What is said of each finding: the truth where it is known, else what the report's words say by rule."""
+        return self.truth if self.truth is not None else _mined(f"{self.findings}\n{self.impression}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set.
+
+    Attributes:
+        path: the manifest's file; the studies' paths are relative to its folder.
+        studies: as they stand in the file.
+    """
+
+    path: Path
+    studies: tuple[ManifestStudy, ...]
+
+    def split(self, name: str) -> tuple[ManifestStudy, ...]:
+        """The studies of one split.
+
+        Raises:
+            DataError: it has none.
+        """
+        chosen = tuple(study for study in self.studies if study.split == name)
+        if not chosen:
+            there = sorted({study.split for study in self.studies})
+            raise DataError(f"{self.path.name} has no study in split {name!r}, only in {', '.join(there)}")
+        return chosen
+
+    def series_paths(self, study: ManifestStudy) -> tuple[Path, ...]:
+        """What `read_study` reads of a study."""
+        return tuple(self.path.parent / name for name in study.series)
+
+    def masks_path(self, study: ManifestStudy) -> Path | None:
+        """The label volume of a study's lesions, where it has one."""
+        return self.path.parent / study.masks.path if study.masks is not None else None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads what `write_manifest` wrote, or what was written by hand in its form.
+
+    Raises:
+        DataError: there is no such file, it is empty, a line is not a study, a key stands twice, or studies of one
+            patient stand in two splits.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no manifest {path.name}; make one with `msvlm manifest` or `msvlm phantom`")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    studies = tuple(study_of_line(line, number) for number, line in enumerate(lines, start=1) if line.strip())
+    if not studies:
+        raise DataError(f"{path.name} is empty; a line for each study is wanted")
+    _check_apart(studies)
+    return Manifest(path, studies)
+
+
+def write_manifest(path: Path, studies: Sequence[ManifestStudy]) -> None:
+    """Writes a manifest as a whole, over an older one too.
+
+    Raises:
+        DataError: no study, a key twice, or studies of one patient in two splits.
+    """
+    if not studies:
+        raise DataError(f"no study to write into {path.name}")
+    _check_apart(studies)
+    write_whole_file(path, "".join(line_of_study(study) + "\n" for study in studies))
+
+
+def line_of_study(study: ManifestStudy) -> str:
+    """A study as a line of a manifest, without the line's end."""
+    return json.dumps(_CONVERTER.unstructure(study), ensure_ascii=False)
+
+
+def study_of_line(line: str, number: int) -> ManifestStudy:
+    """The study of line `number` of a manifest, counted from 1.
+
+    Raises:
+        DataError: the line is not a study.
+    """
+    try:
+        fields = json.loads(line)
+        if not isinstance(fields, dict):
+            raise DataError(f"line {number} of the manifest is a {type(fields).__name__}; wanted {{...}}, one study")
+        return _CONVERTER.structure(fields, ManifestStudy)
+    except json.JSONDecodeError as error:
+        raise DataError(f"line {number} of the manifest is not JSON: {error.msg} at column {error.colno}") from error
+    except cattrs.ClassValidationError as error:
+        complaints = "; ".join(cattrs.transform_error(error, path="study", format_exception=_told))
+        raise DataError(f"line {number} of the manifest is not a study: {complaints}") from error
+
+
+def _check_apart(studies: Iterable[ManifestStudy]) -> None:
+    keys: set[str] = set()
+    first_of: dict[str, ManifestStudy] = {}
+    for study in studies:
+        if study.key in keys:
+            raise DataError(f"key {study.key} stands twice in the manifest; every study needs its own")
+        keys.add(study.key)
+        other = first_of.setdefault(study.patient, study)
+        if other.split != study.split:
+            raise DataError(
+                f"studies {other.key} ({other.split}) and {study.key} ({study.split}) are of one patient; "
+                "keep a patient within one split, or scores are too good"
+            )
+
+
+@lru_cache(maxsize=2**17)
+def _mined(text: str) -> tuple[FindingStatement, ...]:
+    return label_report(text)
+
+
+def _told(error: BaseException, _: type | None) -> str:
+    if isinstance(error, KeyError):
+        return f"field {error} is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown fields {', '.join(sorted(error.extra_fields))}"
+    return str(error)
+
+
+def _text(value: object, _: type) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__}, where text is wanted")
+    return value
+
+
+def _texts(value: object, _: type) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{type(value).__name__}, where a list of texts is wanted")
+    return tuple(_text(item, str) for item in value)
+
+
+def _make_converter() -> cattrs.Converter:
+    """JSON <-> studies. Stricter than cattrs is: nothing is turned into text, and no unknown field is passed over."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook_func(lambda kind: kind is str, _text)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
+    converter.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
+    converter.register_unstructure_hook(
+        ManifestStudy,
+        make_dict_unstructure_fn(
+            ManifestStudy, converter, truth=override(omit_if_default=True), masks=override(omit_if_default=True)
+        ),
+    )
+    return converter
+
+
+_CONVERTER = _make_converter()
