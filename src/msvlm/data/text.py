@@ -1,0 +1,301 @@
+"""Reports, and the cues that go before them, <-> tokens and labels."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from msvlm.batch import TextBatch
+from msvlm.errors import ConfigError, DataError, ModelError
+from msvlm.findings import ATTRIBUTES, CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingKind, FindingStatement
+from msvlm.labeling import split_sentences
+
+VISUAL_TOKEN = "<visual>"
+"""Stands in a prompt where one visual token is spliced in."""
+IGNORED_LABEL = -100
+REQUEST = "Write the findings and the impression of this study's radiology report."
+"""What a chat model is asked for; others are trained to go on with the report."""
+
+_BYTES = 256
+_SPECIAL_TOKENS = ("<pad>", "<begin>", "<end>", VISUAL_TOKEN)
+_HEADING = re.compile(r"(?:\A|(?<=[.!?\n]))\s*(findings|impression)\s*:\s*", re.IGNORECASE)
+_KINDS = {kind.name: kind for kind in CHEST_FINDINGS}
+
+
+class Section(StrEnum):
+    """The parts of a report."""
+
+    FINDINGS = "findings"
+    IMPRESSION = "impression"
+
+
+@dataclass(frozen=True)
+class SentenceSpan:
+    """One sentence of a written report, and where it stands among the report's own tokens.
+
+    Attributes:
+        text: the sentence, without its section's heading.
+        first_token, end_token: counted from the report's first token; the end is one past the last.
+    """
+
+    text: str
+    section: Section
+    first_token: int
+    end_token: int
+
+
+class ReportText:
+    """Cues and reports as one model's tokens: visual tokens, cues, report, end token.
+
+    The tokenizer is given the visual placeholder where it has none. Where it has a chat template, visual tokens, cues
+    and a request are the user's turn.
+
+    Attributes:
+        tokenizer: a fast Hugging Face tokenizer.
+        visual_tokens: how many visual tokens stand before each report.
+        visual_token_id: the placeholder of each of them.
+        end_token_id: ends each report.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, visual_tokens: int) -> None:
+        if not tokenizer.is_fast:
+            raise ModelError("the tokenizer has no fast form (tokenizer.json); sentences cannot be found in its tokens")
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end token; set its eos_token, which ends a report")
+        tokenizer.add_tokens([AddedToken(VISUAL_TOKEN, special=True, normalized=False)], special_tokens=True)
+        self.tokenizer = tokenizer
+        self.visual_tokens = visual_tokens
+        self.visual_token_id = tokenizer.get_added_vocab()[VISUAL_TOKEN]
+        self.end_token_id = int(tokenizer.eos_token_id)
+
+    def training_batch(self, cues: Sequence[str], reports: Sequence[str]) -> TextBatch:
+        """Prompts followed by their reports, padded on the right; labels on reports and end tokens only.
+
+        A study's cues are what `write_cues` gives; an empty text leaves them out.
+        """
+        prompts = [self._prompt(cue) for cue in cues]
+        answers = [[*self._report_tokens(report), self.end_token_id] for report in reports]
+        rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        length = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), length), self._padding_id)
+        labels = torch.full((len(rows), length), IGNORED_LABEL)
+        for index, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+            input_ids[index, : len(row)] = torch.tensor(row)
+            labels[index, len(row) - len(answer) : len(row)] = torch.tensor(answer)
+        lengths = torch.tensor([len(row) for row in rows])
+        return TextBatch(input_ids, torch.arange(length) < lengths[:, None], labels)
+
+    def prompt_batch(self, cues: Sequence[str]) -> TextBatch:
+        """Prompts to write after, padded on the left."""
+        rows = [self._prompt(cue) for cue in cues]
+        length = max(len(row) for row in rows)
+        input_ids = torch.full((len(rows), length), self._padding_id)
+        for index, row in enumerate(rows):
+            input_ids[index, length - len(row) :] = torch.tensor(row)
+        lengths = torch.tensor([len(row) for row in rows])
+        return TextBatch(input_ids, torch.arange(length) >= length - lengths[:, None])
+
+    def decode(self, tokens: Int[Tensor, " tokens"]) -> str:
+        """The text of written tokens, up to the end token."""
+        written = tokens.tolist()
+        if self.end_token_id in written:
+            written = written[: written.index(self.end_token_id)]
+        known = [token for token in written if 0 <= token < len(self.tokenizer)]
+        text = self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+    def sentence_spans(self, report: str) -> tuple[SentenceSpan, ...]:
+        """The sentences of a report, findings first, with their places among its tokens in a training batch.
+
+        They are those that `split_sentences` finds in the sections that `split_report` gives.
+        """
+        encoded = self.tokenizer(
+            report, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+        spans = []
+        for part in sorted(_parts(report), key=lambda part: part.section is Section.IMPRESSION):
+            start = part.start
+            for sentence in split_sentences(report[part.start : part.end]):
+                start = report.index(sentence, start)
+                inside = np.nonzero((offsets[:, 1] > start) & (offsets[:, 0] < start + len(sentence)))[0]
+                spans.append(SentenceSpan(sentence, part.section, int(inside[0]), int(inside[-1]) + 1))
+                start += len(sentence)
+        return tuple(spans)
+
+    @property
+    def _padding_id(self) -> int:
+        padding = self.tokenizer.pad_token_id
+        return self.end_token_id if padding is None else int(padding)
+
+    def _report_tokens(self, report: str) -> list[int]:
+        """The report's tokens; what looks like a special token in it stays text."""
+        return list(self.tokenizer(report, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _prompt(self, cues: str) -> list[int]:
+        told = f"Cues: {cues}\n" if cues else ""
+        placeholders = VISUAL_TOKEN * self.visual_tokens
+        if self.tokenizer.chat_template is not None:
+            prompt = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": f"{placeholders}\n{told}{REQUEST}"}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            return list(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        begin = self.tokenizer.bos_token_id
+        tokens = self.tokenizer(f"{placeholders}\n{told}", add_special_tokens=False)["input_ids"]
+        return [*([] if begin is None else [int(begin)]), *tokens]
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedTokenizerFast:
+    """A tokenizer for reports such as these: byte pairs within words, numbers digit by digit, nothing lost.
+
+    Any text is told, those with unseen words in more tokens; `decode(encode(text))` is the text. Cues are learned too.
+
+    Raises:
+        ConfigError: the vocabulary has no room for bytes and special tokens.
+        DataError: there are no texts.
+    """
+    least = _BYTES + len(_SPECIAL_TOKENS)
+    if vocabulary < least:
+        raise ConfigError(f"a vocabulary of {vocabulary} tokens; {least} at least, for the bytes and special tokens")
+    reports = [text for text in texts if text]
+    if not reports:
+        raise DataError("no report to train a tokenizer on; name a manifest whose studies have reports")
+    every_cue = [
+        write_cues([FindingStatement(kind.name, Certainty.PRESENT, frozenset(kind.attributes), 10.0)])
+        for kind in CHEST_FINDINGS
+    ]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(_SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(chain(reports, (f"Cues: {cue}\n" for cue in every_cue)), trainer)
+    padding, begin, end, visual = _SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=padding,
+        bos_token=begin,
+        eos_token=end,
+        extra_special_tokens=[visual],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def join_report(findings: str, impression: str) -> str:
+    """Both sections as one text, each under its heading; an empty one is left out."""
+    parts = (("Findings", findings.strip()), ("Impression", impression.strip()))
+    return "\n".join(f"{heading}: {text}" for heading, text in parts if text)
+
+
+def split_report(text: str) -> tuple[str, str]:
+    """The findings and the impression of a written report.
+
+    It takes what a model writes: a section that stands twice is joined by a line break, text before any heading
+    counts as findings, and headings are known in any case.
+    """
+    sections: dict[Section, list[str]] = {section: [] for section in Section}
+    for part in _parts(text):
+        sections[part.section].append(text[part.start : part.end])
+    findings, impression = ("\n".join(sections[section]) for section in Section)
+    return findings, impression
+
+
+def write_cues(statements: Iterable[FindingStatement]) -> str:
+    """The findings that are stated, possible ones too, in the order of the vocabulary: 'lung nodule (right, 14 mm)'.
+
+    Several are parted by semicolons; 'none' says that there are none.
+    """
+    stated = {item.name: item for item in statements if item.certainty is not Certainty.ABSENT}
+    ordered = [stated[name] for name in _KINDS if name in stated]
+    ordered += [stated[name] for name in sorted(stated) if name not in _KINDS]
+    return "; ".join(_cue(item) for item in ordered) or "none"
+
+
+def corrupt_cues(
+    statements: Iterable[FindingStatement], generator: np.random.Generator, drop: float, corrupt: float
+) -> tuple[FindingStatement, ...]:
+    """The statements of a weaker reader, so that a model learns not to trust cues blindly.
+
+    Args:
+        statements: the true ones.
+        generator: draws what is changed.
+        drop: share of the findings that are there and are called absent.
+        corrupt: share of all findings that are told wrongly: an absent one as present somewhere, a present one at
+            another place and of another size.
+    """
+    return tuple(_corrupted(item, generator, drop, corrupt) for item in statements)
+
+
+@dataclass(frozen=True)
+class _Part:
+    section: Section
+    start: int
+    end: int
+
+
+def _parts(text: str) -> list[_Part]:
+    """The stretches of a written report between headings, without the blanks around them, in reading order."""
+    section, start, parts = Section.FINDINGS, 0, []
+    for heading in [*_HEADING.finditer(text), None]:
+        end = heading.start() if heading else len(text)
+        stretch = text[start:end]
+        if stretch.strip():
+            first = start + len(stretch) - len(stretch.lstrip())
+            parts.append(_Part(section, first, first + len(stretch.strip())))
+        if heading:
+            section, start = Section(heading[1].lower()), heading.end()
+    return parts
+
+
+def _cue(item: FindingStatement) -> str:
+    details = [word for word in ATTRIBUTES if word in item.attributes]
+    if item.size_mm is not None:
+        details.append(f"{item.size_mm:.0f} mm")
+    term = _KINDS[item.name].term if item.name in _KINDS else item.name.replace("_", " ")
+    return f"{term} ({', '.join(details)})" if details else term
+
+
+def _corrupted(item: FindingStatement, generator: np.random.Generator, drop: float, corrupt: float) -> FindingStatement:
+    is_dropped, is_corrupted = generator.random() < drop, generator.random() < corrupt
+    is_there = item.certainty is not Certainty.ABSENT
+    if is_there and is_dropped:
+        return FindingStatement(item.name, Certainty.ABSENT)
+    if not is_corrupted:
+        return item
+    size_mm = None
+    if is_there and item.size_mm is not None:
+        size_mm = float(np.rint(max(1.0, item.size_mm * generator.uniform(0.5, 2.0))))
+    kind = _KINDS.get(item.name)
+    return FindingStatement(
+        item.name, Certainty.PRESENT, _drawn_attributes(kind, generator) if kind else item.attributes, size_mm
+    )
+
+
+def _drawn_attributes(kind: FindingKind, generator: np.random.Generator) -> frozenset[str]:
+    """A side, a lobe of it and a degree at random, as far as the finding can have them."""
+    side = _one_of([word for word in SIDES if word in kind.attributes], generator)
+    lobes = [word for word in LOBES if side and word in kind.attributes and word.startswith(side[0])]
+    degrees = [word for word in DEGREES if word in kind.attributes]
+    return frozenset((*side, *_one_of(lobes, generator), *_one_of(degrees, generator)))
+
+
+def _one_of(words: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:
+    """One of the words, or none where there are none."""
+    return (words[int(generator.integers(len(words)))],) if words else ()
