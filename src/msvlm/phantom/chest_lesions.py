@@ -1,0 +1,126 @@
+"""Painters of lesions of the pleura, the heart, the great vessels and the mediastinum; each paints one lesion."""
+
+import numpy as np
+
+from msvlm.phantom.canvas import Point, Points, ellipsoid_share
+from msvlm.phantom.scene import Scene
+
+_SOFT_LIMIT_HU = -30.0
+"""Fat and lung lie below; masses and fluid take their place, not that of vessels and muscle."""
+
+
+def paint_pleural_effusion(scene: Scene, lesion: int, is_right: bool, depth_mm: float) -> None:
+    """Fluid behind one lung, deepest at the bottom, climbing along the outer wall."""
+    thorax, patient = scene.thorax, scene.thorax.patient
+    side = -1.0 if is_right else 1.0
+    low, high = sorted((0.0, side * 1e6))
+    box = scene.canvas.box(
+        np.array((-1e6, -1e6, low)), np.array((0.30 * patient.lung_height + 2.2 * depth_mm, 1e6, high))
+    )
+    lungs = thorax.lobes[box.index] > 0
+    reach = 0.30 * patient.lung_height + 2.2 * depth_mm
+    thinning = np.clip(1.0 - np.maximum(box.z, 0.0) / reach, 0.0, 1.0) ** 0.5
+    back = patient.middle_y + 0.90 * patient.cavity_half_depth
+    climb = 0.45 * np.maximum(np.abs(box.x) - 0.55 * patient.cavity_half_width, 0.0)
+    fluid = box.y + climb > back - depth_mm * thinning
+    scene.canvas.paint(box, lungs & fluid, scene.generator.uniform(2.0, 14.0), lesion)
+
+
+def paint_pericardial_effusion(scene: Scene, lesion: int, thickness_mm: float) -> None:
+    """A rim of fluid around the heart."""
+    thorax = scene.thorax
+    box = scene.around(thorax.heart_centre, thorax.heart_radii + thickness_mm)
+    rim = (thorax.heart_share(box, thickness_mm) <= 1.0) & (thorax.heart_share(box) > 1.0) & thorax.above[box.index]
+    rim &= ~thorax.spared[box.index] & (scene.canvas.hu[box.index] < _SOFT_LIMIT_HU)
+    rim &= thorax.wall_share(box) < 1.0
+    scene.canvas.paint(box, rim, scene.generator.uniform(2.0, 14.0), lesion)
+
+
+def paint_hiatal_hernia(scene: Scene, lesion: int, radius_mm: float) -> None:
+    """A pouch of stomach behind the heart: wall, fluid, and gas on top of it."""
+    generator, thorax = scene.generator, scene.thorax
+    height = 0.45 * thorax.patient.dome_height + 0.5 * radius_mm
+    centre = np.array((height, thorax.spine_y - 28.0 - 0.55 * radius_mm, generator.uniform(-8.0, 6.0)))
+    radii = radius_mm * np.array((0.95, 0.78, 1.0))
+    box, mass = scene.canvas.ellipsoid(centre, radii)
+    mass &= ~thorax.spared[box.index]
+    scene.canvas.paint(box, mass, 45.0, lesion)
+    wall = max(4.0, scene.thinnest_mm)
+    lumen = (ellipsoid_share(box, centre, radii - wall) <= 1.0) & mass
+    level = centre[1] + generator.uniform(-0.25, 0.25) * radius_mm
+    content = np.where(box.y < level, np.float32(-930.0), np.float32(15.0))
+    scene.canvas.paint(box, lumen, content, lesion)
+
+
+def paint_lymph_node(scene: Scene, lesion: int) -> None:
+    """A soft lump of 13 to 28 mm at one of the stations of the mediastinum and the hila."""
+    generator, tubes, patient = scene.generator, scene.tubes, scene.thorax.patient
+    carina, half_width = tubes.carina, patient.mediastinum_half_width
+    stations = (
+        carina + (26.0, -4.0, -17.0),
+        carina + (-16.0, 10.0, 4.0),
+        carina + (6.0, -16.0, 25.0),
+        carina + (24.0, -0.42 * patient.cavity_half_depth, 6.0),
+        carina + (38.0, -6.0, 20.0),
+        tubes.hila[0] + (-8.0, 6.0, -9.0),
+        tubes.hila[1] + (-8.0, 6.0, 9.0),
+        carina + (2.0, -14.0, -half_width - 2.0),
+    )
+    centre = stations[generator.integers(len(stations))] + generator.normal(size=3) * 2.5
+    radii = generator.uniform(7.5, 14.0) * generator.uniform(0.88, 1.1, size=3)
+    box, lump = scene.canvas.ellipsoid(centre, radii)
+    lump &= ~scene.thorax.spared[box.index] & (scene.canvas.hu[box.index] < _SOFT_LIMIT_HU)
+    scene.canvas.paint(box, lump, generator.uniform(35.0, 55.0), lesion)
+
+
+def paint_arterial_calcification(scene: Scene, lesion: int, plaques: int) -> None:
+    """Curved plaques in the wall of the aorta."""
+    generator, path = scene.generator, scene.tubes.aorta
+    seen = path[(path[:, 0] > scene.canvas.z.min()) & (path[:, 0] < scene.canvas.z.max())]
+    if len(seen) < 8:
+        return
+    for _ in range(plaques):
+        start = int(generator.integers(2, len(seen) - 2))
+        axis = seen[start + 1] - seen[start - 1] + 1e-6
+        angle = generator.uniform(0.0, 2 * np.pi)
+        for step in np.linspace(0.0, generator.uniform(0.5, 1.3), 6):
+            outward = _across(axis / np.linalg.norm(axis), angle + step)
+            spot = seen[start] + outward * (scene.tubes.aorta_radius - 0.8)
+            _paint_speck(scene, lesion, spot, generator.uniform(1.5, 2.6), generator.uniform(550.0, 1000.0))
+
+
+def paint_coronary_calcification(scene: Scene, lesion: int, plaques: int) -> None:
+    """Bright beads along the coronary arteries on the heart's surface."""
+    generator = scene.generator
+    courses = _coronary_courses(scene.thorax.heart_centre, scene.thorax.heart_radii)
+    for _ in range(plaques):
+        course = courses[generator.integers(len(courses))]
+        share = generator.uniform(0.0, 0.85)
+        for step in np.linspace(0.0, generator.uniform(0.08, 0.22), 4):
+            place = (share + step) * (len(course) - 1)
+            low = min(int(place), len(course) - 2)
+            spot = course[low] + (course[low + 1] - course[low]) * (place - low)
+            _paint_speck(scene, lesion, spot, generator.uniform(1.5, 2.4), generator.uniform(550.0, 1000.0))
+
+
+def _coronary_courses(centre: Point, radii: Point) -> tuple[Points, ...]:
+    """Anterior descending, circumflex and right coronary artery, just under the heart's surface."""
+    descending = ((0.62, -0.30, 0.10), (0.45, -0.62, 0.28), (0.10, -0.74, 0.46), (-0.30, -0.66, 0.62))
+    circumflex = ((0.62, -0.05, 0.20), (0.50, 0.15, 0.50), (0.20, 0.28, 0.66), (-0.20, 0.25, 0.72))
+    right = ((0.58, -0.35, -0.15), (0.30, -0.45, -0.52), (-0.10, -0.20, -0.74), (-0.45, 0.10, -0.62))
+    return tuple(centre + np.array(course) * radii for course in (descending, circumflex, right))
+
+
+def _across(axis: Point, angle: float) -> Point:
+    """A unit vector at right angles to an axis, at an angle around it."""
+    helper = np.array((0.0, 0.0, 1.0)) if abs(axis[2]) < 0.8 else np.array((0.0, 1.0, 0.0))
+    first = np.cross(axis, helper)
+    first /= np.linalg.norm(first)
+    return first * np.cos(angle) + np.cross(axis, first) * np.sin(angle)
+
+
+def _paint_speck(scene: Scene, lesion: int, spot: Point, radius_mm: float, hu: float) -> None:
+    """A bright spot, at least as large as a voxel: calcium blooms."""
+    radii = np.maximum(radius_mm, 0.56 * np.array(scene.canvas.spacing_mm))
+    box, speck = scene.canvas.ellipsoid(spot, radii)
+    scene.canvas.paint(box, speck, hu, lesion)

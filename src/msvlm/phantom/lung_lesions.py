@@ -1,0 +1,107 @@
+"""Painters of focal lesions of the lungs; each paints one lesion in one lobe of a scene."""
+
+import numpy as np
+
+from msvlm.phantom.canvas import Points, dense_path, ellipsoid_share
+from msvlm.phantom.scene import Scene
+
+
+def paint_nodule(scene: Scene, lesion: int, lobe: int) -> None:
+    """A solid, slightly lobulated ball of 6 to 30 mm, mostly of 9 to 24 mm."""
+    generator = scene.generator
+    radius = 0.5 * float(np.clip(np.exp(generator.normal(np.log(14.0), 0.38)), 6.5, 30.0))
+    centre = scene.place_in(lobe)
+    radii = radius * generator.uniform(0.9, 1.1, size=3)
+    box = scene.around(centre, radii * 1.3)
+    outline = ellipsoid_share(box, centre, radii) + scene.bumpy(box, 1.6 * radius, 0.09)
+    scene.canvas.paint(box, (outline <= 1.0) & scene.in_lobe(box, lobe), generator.uniform(20.0, 60.0), lesion)
+
+
+def paint_consolidation(scene: Scene, lesion: int, lobe: int) -> None:
+    """A dense, ragged area with open airways in it."""
+    generator = scene.generator
+    places = scene.places_in(lobe)
+    # Against the chest wall or behind, where pneumonia lies.
+    centre = scene.place_in(lobe, -np.abs(places[:, 2]) - 0.6 * places[:, 1], 0.5)
+    radii = generator.uniform(20.0, 36.0, size=3)
+    box = scene.around(centre, radii * 1.35)
+    outline = ellipsoid_share(box, centre, radii) + scene.bumpy(box, 26.0, 0.22)
+    inside = (outline <= 1.0) & scene.in_lobe(box, lobe)
+    scene.canvas.paint(box, inside, np.float32(generator.uniform(20.0, 42.0)) + scene.bumpy(box, 18.0, 7.0), lesion)
+    hilum = scene.tubes.hila[0 if lobe <= 3 else 1]
+    radius = max(2.0, 0.75 * scene.thinnest_mm)
+    for _ in range(4):
+        end = centre + radii * generator.uniform(-0.75, 0.75, size=3)
+        start = centre + (hilum - centre) / np.linalg.norm(hilum - centre) * 0.85 * radii.min()
+        path = dense_path(np.array((start, end)), 1.5)
+        tube, lumen = scene.canvas.tube(path, np.full(len(path), radius))
+        lumen &= scene.canvas.owner[tube.index] == lesion
+        scene.canvas.paint(tube, lumen, -820.0, lesion)
+
+
+def paint_opacity(scene: Scene, lesion: int, lobe: int) -> None:
+    """Two or three hazy patches of ground glass; vessels shine through."""
+    generator = scene.generator
+    level = generator.uniform(-640.0, -540.0)
+    for _ in range(int(generator.integers(2, 4))):
+        centre = scene.place_in(lobe)
+        radii = generator.uniform(14.0, 30.0, size=3)
+        box = scene.around(centre, radii * 1.35)
+        share = ellipsoid_share(box, centre, radii) + scene.bumpy(box, 24.0, 0.2)
+        inside = (share <= 1.0) & scene.in_lobe(box, lobe)
+        haze = np.float32(level) + scene.bumpy(box, 14.0, 22.0) - np.float32(110.0) * np.clip(share, 0.0, 1.0) ** 2
+        scene.canvas.paint(box, inside, np.maximum(haze, scene.canvas.hu[box.index]), lesion)
+
+
+def paint_atelectasis(scene: Scene, lesion: int, lobe: int) -> None:
+    """A plate or a wedge of airless lung with straight edges, without open airways."""
+    generator = scene.generator
+    places = scene.places_in(lobe)
+    hilum = scene.tubes.hila[0 if lobe <= 3 else 1]
+    hu = generator.uniform(45.0, 75.0)
+    if generator.random() < 0.5:
+        centre = scene.place_in(lobe, places[:, 0], 0.6)
+        normal = np.array((generator.uniform(-0.5, 0.5), 1.0, generator.uniform(-0.5, 0.5)))
+        normal /= np.linalg.norm(normal)
+        reach = generator.uniform(26.0, 42.0)
+        box = scene.around(centre, np.full(3, reach))
+        across = (box.z - centre[0]) * normal[0] + (box.y - centre[1]) * normal[1] + (box.x - centre[2]) * normal[2]
+        thick = max(generator.uniform(3.5, 5.5), 0.9 * scene.thinnest_mm)
+        inside = (np.abs(across) < thick) & (ellipsoid_share(box, centre, np.full(3, reach)) <= 1.0)
+    else:
+        far = scene.place_in(lobe, -np.abs(places[:, 2]) - 0.5 * places[:, 1] + 0.3 * places[:, 0], 0.15)
+        axis = far - hilum
+        length = float(np.linalg.norm(axis))
+        apex, axis = hilum + 0.42 * axis, axis / length
+        box = scene.around(far, np.full(3, 60.0))
+        z, y, x = (side - middle for side, middle in zip((box.z, box.y, box.x), apex, strict=True))
+        along = z * axis[0] + y * axis[1] + x * axis[2]
+        distance = np.sqrt(np.maximum(z * z + y * y + x * x - along * along, 0.0))
+        inside = (along > 0.0) & (distance < generator.uniform(0.30, 0.42) * along)
+    scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), hu, lesion)
+
+
+def paint_fibrotic_sequela(scene: Scene, lesion: int, lobe: int) -> None:
+    """A star of dense streaks with specks of calcium, drawn towards the pleura, with airspace pulled wide beside it."""
+    generator = scene.generator
+    places = scene.places_in(lobe)
+    centre = scene.place_in(lobe, -places[:, 0] - 0.4 * np.abs(places[:, 2]), 0.45)
+    thick = max(1.6, 0.62 * scene.thinnest_mm)
+    box, wide = scene.canvas.ellipsoid(centre + generator.normal(size=3) * 4.0, np.array((13.0, 13.0, 13.0)))
+    scene.canvas.paint(box, wide & scene.in_lobe(box, lobe), -965.0, lesion)
+    for _ in range(int(generator.integers(6, 9))):
+        direction = generator.normal(size=3) * (0.7, 1.0, 1.0)
+        end = centre + direction / np.linalg.norm(direction) * generator.uniform(18.0, 38.0)
+        _streak(
+            scene, lesion, lobe, np.array((centre, (centre + end) / 2 + generator.normal(size=3) * 4.0, end)), thick
+        )
+    for _ in range(4):
+        spot = centre + generator.normal(size=3) * 7.0
+        box, speck = scene.canvas.ellipsoid(spot, np.maximum(2.0, 0.55 * np.array(scene.canvas.spacing_mm)))
+        scene.canvas.paint(box, speck & scene.in_lobe(box, lobe), generator.uniform(250.0, 450.0), lesion)
+
+
+def _streak(scene: Scene, lesion: int, lobe: int, corners: Points, thick: float) -> None:
+    path = dense_path(corners, 1.5)
+    box, inside = scene.canvas.tube(path, np.linspace(1.3, 0.9, len(path)) * thick)
+    scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), scene.generator.uniform(40.0, 110.0), lesion)

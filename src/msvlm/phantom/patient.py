@@ -1,0 +1,109 @@
+"""Patient and ScanShape: the measures of a synthetic patient, and the grid that scans it. All lengths in mm."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from msvlm.errors import GeometryError
+
+
+@dataclass(frozen=True)
+class ScanShape:
+    """The grid of an axial scan.
+
+    Attributes:
+        spacing_mm: (slice gap, row spacing, column spacing).
+    """
+
+    slices: int
+    rows: int
+    columns: int
+    spacing_mm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if min(self.slices, self.rows, self.columns) < 2 or min(self.spacing_mm) <= 0:
+            raise GeometryError(
+                f"a scan of {self.slices} x {self.rows} x {self.columns} voxels of {self.spacing_mm} mm; "
+                "give at least 2 voxels along each axis and spacings above 0"
+            )
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient's measures.
+
+    Attributes:
+        cavity_half_width, cavity_half_depth: of the inner chest at its widest.
+        wall: muscle and bone between the cavity and the fat under the skin.
+        lung_height: from the diaphragm's edge to the apex.
+        dome_height: of the diaphragm above its edge.
+        heart_share: transverse width of the heart over that of the inner chest.
+        body_half_width, body_half_depth: to the skin, arms raised.
+        middle_y: where the middle of the cavity lies in the field.
+    """
+
+    cavity_half_width: float
+    cavity_half_depth: float
+    wall: float
+    fat: float
+    lung_height: float
+    dome_height: float
+    heart_share: float
+    mediastinum_half_width: float
+    vessel_scale: float
+    lung_hu: float
+    blood_hu: float
+    bone_hu: float
+    noise_hu: float
+    has_breasts: bool
+    middle_y: float
+
+    @property
+    def body_half_width(self) -> float:
+        return self.cavity_half_width + self.wall + self.fat
+
+    @property
+    def body_half_depth(self) -> float:
+        return self.cavity_half_depth + 0.85 * self.wall + 0.8 * self.fat
+
+    @property
+    def has_contrast(self) -> bool:
+        return self.blood_hu > 80.0
+
+
+def draw_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Patient:
+    """Draws a patient; hearts are clearly normal or clearly enlarged, so that the ratio decides."""
+    half_width = generator.uniform(122.0, 146.0)
+    has_contrast = generator.random() < 0.5
+    return Patient(
+        cavity_half_width=half_width,
+        cavity_half_depth=half_width * generator.uniform(0.66, 0.76),
+        wall=generator.uniform(20.0, 26.0),
+        fat=generator.uniform(6.0, 22.0),
+        lung_height=generator.uniform(205.0, 255.0),
+        dome_height=generator.uniform(36.0, 58.0),
+        heart_share=generator.uniform(0.57, 0.70) if heart_is_enlarged else generator.uniform(0.39, 0.48),
+        mediastinum_half_width=generator.uniform(20.0, 27.0),
+        vessel_scale=generator.uniform(0.85, 1.1),
+        lung_hu=generator.uniform(-875.0, -835.0),
+        blood_hu=generator.uniform(110.0, 200.0) if has_contrast else generator.uniform(36.0, 46.0),
+        bone_hu=generator.uniform(170.0, 290.0),
+        noise_hu=generator.uniform(8.0, 20.0),
+        has_breasts=bool(generator.random() < 0.5),
+        middle_y=generator.uniform(-22.0, -10.0),
+    )
+
+
+def draw_scan_shape(generator: np.random.Generator, patient: Patient) -> ScanShape:
+    """A scan that covers the lungs and some of the abdomen, in a field that the body fills."""
+    pixels = 128
+    field_mm = float(np.clip(2.0 * patient.body_half_width * generator.uniform(1.05, 1.16), 360.0, 400.0))
+    gap_mm = float(generator.choice((4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0)))
+    slices = int(np.clip(round((patient.lung_height + generator.uniform(50.0, 85.0)) / gap_mm), 40, 70))
+    return ScanShape(slices, pixels, pixels, (gap_mm, field_mm / pixels, field_mm / pixels))
+
+
+def base_of_lungs(generator: np.random.Generator, patient: Patient, scan: ScanShape) -> float:
+    """Height in mm of the lungs' base over the lowest slice; below 0 where the scan is too short to hold the lungs."""
+    spare = (scan.slices - 1) * scan.spacing_mm[0] - patient.lung_height
+    return spare * generator.uniform(0.5, 0.65)

@@ -1,0 +1,164 @@
+"""Which findings a synthetic patient gets, how many lesions of each, and in what order they are painted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from msvlm.findings import CHEST_FINDING_NAMES, DEGREES
+from msvlm.phantom import airway_lesions, chest_lesions, diffuse_lesions, lung_lesions
+from msvlm.phantom.devices import paint_device
+from msvlm.phantom.scene import Scene
+
+_SHARES = (0.25, 0.29, 0.26, 0.24, 0.29, 0.25, 0.27, 0.25, 0.27, 0.32, 0.32, 0.27, 0.27, 0.24, 0.25, 0.26, 0.24, 0.25)
+"""How often each finding is painted, in the vocabulary's order: roughly CT-RATE's validation split, the rare lifted."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One lesion as it was meant; whether it can be seen is another question.
+
+    Attributes:
+        label: its number on the canvas.
+        finding: name of a finding.
+        kind: what it is within its finding, for devices.
+    """
+
+    label: int
+    finding: str
+    kind: str = ""
+
+
+def draw_findings(generator: np.random.Generator) -> frozenset[str]:
+    """The findings that a patient shall have, each on its own."""
+    drawn = generator.random(len(_SHARES)) < np.array(_SHARES)
+    return frozenset(name for name, is_drawn in zip(CHEST_FINDING_NAMES, drawn, strict=True) if is_drawn)
+
+
+def paint_findings(scene: Scene, wanted: frozenset[str], heart_label: int) -> tuple[Painted, ...]:
+    """Paints the lesions of the wanted findings, wide and faint ones first, small and dense ones last.
+
+    The enlarged heart is part of the anatomy and has its label already; the others are counted on from it.
+    """
+    painted: list[Painted] = []
+    for finding, paint in _PAINTERS:
+        if finding in wanted:
+            for kind in paint(scene, heart_label + len(painted) + 1):
+                painted.append(Painted(heart_label + len(painted) + 1, finding, kind))
+    return tuple(painted)
+
+
+def _choose_lobes(scene: Scene, chances: tuple[float, ...]) -> list[int]:
+    """One or more lobes that the scan holds; `chances` are those of one, two, ... lobes."""
+    there = [lobe for lobe in range(1, 6) if len(scene.places_in(lobe))]
+    count = min(len(there), 1 + int(scene.generator.choice(len(chances), p=chances)))
+    return sorted(int(lobe) for lobe in scene.generator.choice(there, size=count, replace=False)) if there else []
+
+
+def _in_lobes(
+    paint: Callable[[Scene, int, int], None], chances: tuple[float, ...]
+) -> Callable[[Scene, int], tuple[str, ...]]:
+    def paint_in_lobes(scene: Scene, first: int) -> tuple[str, ...]:
+        lobes = _choose_lobes(scene, chances)
+        for offset, lobe in enumerate(lobes):
+            paint(scene, first + offset, lobe)
+        return ("",) * len(lobes)
+
+    return paint_in_lobes
+
+
+def _nodules(scene: Scene, first: int) -> tuple[str, ...]:
+    lobes = _choose_lobes(scene, (0.6, 0.25, 0.15))
+    per_lobe = 2 if scene.generator.random() < 0.3 else 1
+    for offset, lobe in enumerate(lobes * per_lobe):
+        lung_lesions.paint_nodule(scene, first + offset, lobe)
+    return ("",) * (len(lobes) * per_lobe)
+
+
+def _emphysema(scene: Scene, first: int) -> tuple[str, ...]:
+    degree = int(scene.generator.integers(len(DEGREES)))
+    chances = ((0.4, 0.6), (0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 0.4, 0.6))[degree]
+    low, high = ((0.16, 0.24), (0.32, 0.42), (0.5, 0.62))[degree]
+    lobes = _choose_lobes(scene, chances)
+    for offset, lobe in enumerate(lobes):
+        diffuse_lesions.paint_emphysema(scene, first + offset, lobe, scene.generator.uniform(low, high))
+    return ("",) * len(lobes)
+
+
+def _sides(generator: np.random.Generator, both: float) -> tuple[bool, ...]:
+    """Right first; true for the right side."""
+    if generator.random() < both:
+        return True, False
+    return (bool(generator.random() < 0.5),)
+
+
+def _mosaic(scene: Scene, first: int) -> tuple[str, ...]:
+    sides = _sides(scene.generator, both=0.6)
+    for offset, is_right in enumerate(sides):
+        diffuse_lesions.paint_mosaic_attenuation(scene, first + offset, is_right)
+    return ("",) * len(sides)
+
+
+def _pleural_effusions(scene: Scene, first: int) -> tuple[str, ...]:
+    low, high = ((16.0, 24.0), (36.0, 48.0), (64.0, 90.0))[scene.generator.integers(len(DEGREES))]
+    sides = _sides(scene.generator, both=0.45)
+    for offset, is_right in enumerate(sides):
+        chest_lesions.paint_pleural_effusion(scene, first + offset, is_right, scene.generator.uniform(low, high))
+    return ("",) * len(sides)
+
+
+def _pericardial_effusion(scene: Scene, first: int) -> tuple[str, ...]:
+    low, high = ((7.0, 9.0), (12.0, 15.0), (19.0, 24.0))[scene.generator.integers(len(DEGREES))]
+    chest_lesions.paint_pericardial_effusion(scene, first, scene.generator.uniform(low, high))
+    return ("",)
+
+
+def _hiatal_hernia(scene: Scene, first: int) -> tuple[str, ...]:
+    low, high = ((15.0, 18.0), (22.0, 26.0), (31.0, 38.0))[scene.generator.integers(len(DEGREES))]
+    chest_lesions.paint_hiatal_hernia(scene, first, scene.generator.uniform(low, high))
+    return ("",)
+
+
+def _lymph_nodes(scene: Scene, first: int) -> tuple[str, ...]:
+    count = int(scene.generator.integers(2, 5))
+    for offset in range(count):
+        chest_lesions.paint_lymph_node(scene, first + offset)
+    return ("",) * count
+
+
+def _arterial_calcification(scene: Scene, first: int) -> tuple[str, ...]:
+    plaques = ((3, 5), (9, 12), (20, 26))[scene.generator.integers(len(DEGREES))]
+    chest_lesions.paint_arterial_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    return ("",)
+
+
+def _coronary_calcification(scene: Scene, first: int) -> tuple[str, ...]:
+    plaques = ((2, 4), (6, 8), (13, 17))[scene.generator.integers(len(DEGREES))]
+    chest_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    return ("",)
+
+
+def _device(scene: Scene, first: int) -> tuple[str, ...]:
+    return (paint_device(scene, first),)
+
+
+_FEW_LOBES = (0.55, 0.30, 0.15)
+_PAINTERS: tuple[tuple[str, Callable[[Scene, int], tuple[str, ...]]], ...] = (
+    ("mosaic_attenuation_pattern", _mosaic),
+    ("emphysema", _emphysema),
+    ("lung_opacity", _in_lobes(lung_lesions.paint_opacity, _FEW_LOBES)),
+    ("interlobular_septal_thickening", _in_lobes(diffuse_lesions.paint_septal_thickening, (0.3, 0.5, 0.2))),
+    ("peribronchial_thickening", _in_lobes(airway_lesions.paint_peribronchial_thickening, (0.3, 0.5, 0.2))),
+    ("bronchiectasis", _in_lobes(airway_lesions.paint_bronchiectasis, (0.6, 0.4))),
+    ("pulmonary_fibrotic_sequela", _in_lobes(lung_lesions.paint_fibrotic_sequela, (0.6, 0.4))),
+    ("atelectasis", _in_lobes(lung_lesions.paint_atelectasis, (0.6, 0.4))),
+    ("consolidation", _in_lobes(lung_lesions.paint_consolidation, (0.65, 0.35))),
+    ("lung_nodule", _nodules),
+    ("lymphadenopathy", _lymph_nodes),
+    ("hiatal_hernia", _hiatal_hernia),
+    ("pericardial_effusion", _pericardial_effusion),
+    ("pleural_effusion", _pleural_effusions),
+    ("arterial_wall_calcification", _arterial_calcification),
+    ("coronary_artery_wall_calcification", _coronary_calcification),
+    ("medical_material", _device),
+)

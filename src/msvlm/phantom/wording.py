@@ -1,0 +1,200 @@
+"""write_report(): the truth about a synthetic study as a radiologist would dictate it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from msvlm.findings import DEGREES, LEFT, LOBES, RIGHT, Certainty, FindingStatement
+from msvlm.phantom.lung_phrases import LUNG_PHRASES
+from msvlm.phantom.phrases import DENIALS, NORMAL_IMPRESSIONS, PHRASES, Phrases
+from msvlm.phantom.truth import Lesion
+
+_GROUPS = (
+    ("arterial_wall_calcification", "coronary_artery_wall_calcification"),
+    ("peribronchial_thickening", "bronchiectasis"),
+    (
+        "emphysema",
+        "mosaic_attenuation_pattern",
+        "lung_opacity",
+        "consolidation",
+        "atelectasis",
+        "lung_nodule",
+        "pulmonary_fibrotic_sequela",
+        "interlobular_septal_thickening",
+    ),
+)
+"""Findings that may be denied together, in one sentence."""
+_BOTH_EFFUSIONS = (
+    "No pleural or pericardial effusion.",
+    "There is no pericardial or pleural effusion.",
+    "Neither pleural nor pericardial effusion is seen.",
+    "No effusion in the pleural spaces or the pericardium.",
+)
+_ADVERBS = dict(zip(DEGREES, (("mildly", "slightly"), ("moderately",), ("severely", "markedly")), strict=True))
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """The two sections of a report."""
+
+    findings_text: str
+    impression_text: str
+
+
+def write_report(
+    generator: np.random.Generator, truth: tuple[FindingStatement, ...], lesions: tuple[Lesion, ...]
+) -> WrittenReport:
+    """States or denies all 18 findings, organ by organ, then sums up what is there."""
+    by_name = {statement.name: statement for statement in truth}
+    denied: set[str] = set()
+    findings, impression = [], []
+    for phrases in PHRASES + LUNG_PHRASES:
+        statement = by_name[phrases.finding]
+        if statement.certainty is Certainty.PRESENT:
+            own = [lesion for lesion in lesions if lesion.finding == phrases.finding]
+            findings += _stated(generator, phrases, statement, own)
+            impression.append(_filled(generator, _one(generator, phrases.brief), phrases, statement, own[0].kind))
+        elif phrases.finding not in denied:
+            sentence, names = _denied(generator, phrases, by_name, denied)
+            findings.append(sentence)
+            denied.update(names)
+    if not impression:
+        impression.append(_one(generator, NORMAL_IMPRESSIONS))
+    return WrittenReport(" ".join(findings), " ".join(impression))
+
+
+def place_words(attributes: frozenset[str]) -> str:
+    """Where the lobes or, without lobes, the sides among the attributes are, with the preposition."""
+    levels = {
+        side: [lobe.split()[1] for lobe in LOBES if lobe in attributes and lobe.startswith(side)]
+        for side in (RIGHT, LEFT)
+    }
+    shared = [level for level in levels[RIGHT] if level in levels[LEFT]]
+    parts = []
+    if shared:
+        parts.append(f"both {' and '.join(shared)} lobes")
+    for side in (RIGHT, LEFT):
+        own = [level for level in levels[side] if level not in shared]
+        if own:
+            parts.append(f"the {side} {' and '.join(own)} lobe{'s' if len(own) > 1 else ''}")
+    if parts:
+        return "in " + " and ".join(parts)
+    sides = [side for side in (RIGHT, LEFT) if side in attributes]
+    return "in both lungs" if len(sides) == 2 else f"in the {sides[0]} lung" if sides else ""
+
+
+def _stated(
+    generator: np.random.Generator, phrases: Phrases, statement: FindingStatement, lesions: list[Lesion]
+) -> list[str]:
+    """One sentence for the finding, or one for each of a few nodules."""
+    if phrases.finding == "lung_nodule" and len(lesions) > 1:
+        if len(lesions) > 3 or generator.random() < 0.4:
+            return [_many_nodules(generator, statement)]
+        own = [
+            FindingStatement(lesion.finding, Certainty.PRESENT, lesion.attributes, lesion.size_mm) for lesion in lesions
+        ]
+        return [_filled(generator, _one(generator, phrases.present), phrases, one) for one in own]
+    return [_filled(generator, _one(generator, phrases.present), phrases, statement, lesions[0].kind)]
+
+
+def _many_nodules(generator: np.random.Generator, statement: FindingStatement) -> str:
+    where, size = place_words(statement.attributes), _size_words(generator, statement.size_mm)
+    return _one(
+        generator,
+        (
+            f"Several nodules are seen {where}, the largest measuring {size}.",
+            f"There are multiple pulmonary nodules {where}, up to {size} in diameter.",
+            f"Nodules of up to {size} are present {where}.",
+            f"Multiple solid nodular lesions {where} measure up to {size}.",
+        ),
+    )
+
+
+def _filled(
+    generator: np.random.Generator, sentence: str, phrases: Phrases, statement: FindingStatement, kind: str = ""
+) -> str:
+    degree = next((index for index, degree in enumerate(DEGREES) if degree in statement.attributes), None)
+    sides = [side for side in (RIGHT, LEFT) if side in statement.attributes]
+    is_bilateral = len(sides) == 2
+    size = _size_words(generator, statement.size_mm)
+    side = "bilateral" if is_bilateral else "".join(sides)
+    if is_bilateral:
+        sentence = sentence.replace("There is {a} ", "There are ").replace("{a} {degree}", "{degree}")
+        sentence = sentence.replace("effusion is seen", "effusions are seen").replace(
+            "effusion layers", "effusions layer"
+        )
+    sentence = sentence.replace("{a} {size}", f"{_article(size)} {{size}}").replace(
+        "{a} {kind}", f"{_article(kind)} {{kind}}"
+    )
+    if kind.endswith("wires"):
+        sentence = (
+            sentence.replace("a {kind}", "{kind}")
+            .replace("{kind} is ", "{kind} are ")
+            .replace("is {kind}", "are {kind}")
+        )
+    filled = sentence.format(
+        degree=_one(generator, phrases.degrees[degree]) if degree is not None else "",
+        degreely=_one(generator, _ADVERBS[DEGREES[degree]]) if degree is not None else "",
+        where=place_words(statement.attributes),
+        side=side,
+        size=size,
+        kind=kind,
+        s="s" if is_bilateral else "",
+        a="a",
+    )
+    return filled[0].upper() + filled[1:]
+
+
+def _denied(
+    generator: np.random.Generator, phrases: Phrases, by_name: dict[str, FindingStatement], denied: set[str]
+) -> tuple[str, set[str]]:
+    """A sentence that denies a finding, and all that it denies."""
+
+    def is_free(name: str) -> bool:
+        return by_name[name].certainty is Certainty.ABSENT and name not in denied
+
+    if phrases.finding == "pericardial_effusion" and is_free("pleural_effusion") and generator.random() < 0.6:
+        return _one(generator, _BOTH_EFFUSIONS), {"pericardial_effusion", "pleural_effusion"}
+    for group in _GROUPS:
+        others = [name for name in group if is_free(name) and name != phrases.finding]
+        if phrases.finding in group and others and generator.random() < 0.7:
+            count = min(len(others), int(generator.integers(1, 3)))
+            names = [phrases.finding, *(str(name) for name in generator.choice(others, size=count, replace=False))]
+            terms = [_one(generator, _phrases_of(name).terms) for name in names]
+            return _denial(generator, terms), set(names)
+    if generator.random() < 0.25:
+        return _denial(generator, [_one(generator, phrases.terms)]), {phrases.finding}
+    return _one(generator, phrases.absent), {phrases.finding}
+
+
+def _denial(generator: np.random.Generator, terms: list[str]) -> str:
+    listed = terms[0] if len(terms) == 1 else f"{', '.join(terms[:-1])} or {terms[-1]}"
+    pattern = _one(generator, DENIALS[:3] if len(terms) > 1 else DENIALS)
+    verb = "are" if listed.endswith("s") and not listed.endswith("is") else "is"
+    filled = pattern.format_map({"terms": listed, "is": verb})
+    return filled[0].upper() + filled[1:]
+
+
+def _phrases_of(name: str) -> Phrases:
+    return next(phrases for phrases in PHRASES + LUNG_PHRASES if phrases.finding == name)
+
+
+def _size_words(generator: np.random.Generator, size_mm: float | None) -> str:
+    """Whole millimetres, or now and then centimetres where that loses nothing."""
+    if size_mm is None:
+        return ""
+    rounded = round(size_mm)
+    if rounded >= 10 and generator.random() < 0.15:
+        return f"{rounded / 10:.1f} cm"
+    return f"{rounded} mm"
+
+
+def _article(word: str) -> str:
+    """The article before a number or a word."""
+    return (
+        "an" if word.startswith(("8", "11", "18", "a", "e", "i", "o")) and not word.startswith(("1.1", "1.8")) else "a"
+    )
+
+
+def _one(generator: np.random.Generator, choices: tuple[str, ...]) -> str:
+    return choices[int(generator.integers(len(choices)))]
