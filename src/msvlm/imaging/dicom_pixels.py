@@ -1,0 +1,191 @@
+"""DICOM pixels -> voxels: any transfer syntax that the installed decoders read, rescaled slice by slice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gdcm
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
+
+from msvlm.errors import StudyError
+from msvlm.imaging.dicom_header import UNREADABLE_DICOM, DicomHeader
+
+_PIXEL_TAGS = [
+    Tag(keyword)
+    for keyword in (
+        "BitsAllocated", "BitsStored", "Columns", "DoubleFloatPixelData", "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths", "FloatPixelData", "HighBit", "NumberOfFrames", "PhotometricInterpretation",
+        "PixelData", "PixelRepresentation", "PlanarConfiguration", "Rows", "SamplesPerPixel",
+    )
+]  # fmt: skip
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class DecodedSlice:
+    """A slice's header and its (rows, columns) values as the file stores them, before rescaling."""
+
+    header: DicomHeader
+    stored: NDArray[np.generic]
+
+
+def decoded(header: DicomHeader) -> DecodedSlice:
+    """The slice with its pixels.
+
+    Raises:
+        StudyError: no installed decoder reads the transfer syntax, or the pixels are broken or cut short.
+    """
+    return DecodedSlice(header, _stored_values(header))
+
+
+def _stored_values(header: DicomHeader) -> NDArray[np.generic]:
+    try:
+        with header.source.open() as stream:
+            dataset = pydicom.dcmread(stream, force=True, specific_tags=_PIXEL_TAGS)
+        _complete_transfer_syntax(dataset)
+    except UNREADABLE_DICOM:
+        raise StudyError("the file cannot be read again; export it again") from None
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if not _can_decode(syntax):
+        raise StudyError(
+            f"pixels in {_syntax_name(syntax)} ({syntax}), which no installed decoder reads; "
+            "convert them to Explicit VR Little Endian"
+        )
+    try:
+        values = _jpeg_12_bit(dataset, header) if _is_jpeg_12_bit(dataset) else dataset.pixel_array
+    except UNREADABLE_DICOM:
+        raise StudyError(
+            f"pixels in {_syntax_name(syntax)} are broken or cut short; copy or export the file again"
+        ) from None
+    if values.shape != (header.rows, header.columns):
+        raise StudyError(f"pixels of shape {values.shape} where {header.rows} x {header.columns} are announced")
+    return values
+
+
+def rescaled(slices: Sequence[DecodedSlice]) -> tuple[NDArray[np.int16] | NDArray[np.float32], float | None]:
+    """(slices, rows, columns), each slice by its own slope and intercept; and the value that means padding.
+
+    int16 where that loses nothing, else float32. Padding takes the first slice's value for it, or the lowest of
+    int16 where that lies below.
+    """
+    stored, headers = [each.stored for each in slices], [each.header for each in slices]
+    slopes, intercepts = zip(*(_scale(header) for header in headers), strict=True)
+    padded = [_padding_mask(values, header) for values, header in zip(stored, headers, strict=True)]
+    padding = _padding_value(headers[0])
+    whole = all(float(number).is_integer() for number in (*slopes, *intercepts)) and all(
+        np.issubdtype(values.dtype, np.integer) for values in stored
+    )
+    if whole and _fits_int16(stored, padded, slopes, intercepts):
+        voxels = np.empty((len(stored), *stored[0].shape), dtype=np.int16)
+        for index, values in enumerate(stored):
+            voxels[index] = values.astype(np.int32) * int(slopes[index]) + int(intercepts[index])
+        if padding is not None and padding < _INT16.min:
+            padding = float(_INT16.min) if any(mask is not None and mask.any() for mask in padded) else None
+        _fill(voxels, padded, padding)
+        return voxels, padding
+    reals = np.empty((len(stored), *stored[0].shape), dtype=np.float32)
+    for index, values in enumerate(stored):
+        reals[index] = values.astype(np.float64) * slopes[index] + intercepts[index]
+    padding = None if padding is None else float(np.float32(padding))
+    _fill(reals, padded, padding)
+    return reals, padding
+
+
+def _scale(header: DicomHeader) -> tuple[float, float]:
+    """MR files without a rescale are on the scanner's own scale."""
+    slope = 1.0 if header.rescale_slope in {None, 0.0} else header.rescale_slope
+    intercept = 0.0 if header.rescale_intercept is None else header.rescale_intercept
+    assert slope is not None
+    return slope, intercept
+
+
+def _padding_value(header: DicomHeader) -> float | None:
+    if header.padding_stored is None:
+        return None
+    slope, intercept = _scale(header)
+    return header.padding_stored[0] * slope + intercept
+
+
+def _padding_mask(values: NDArray[np.generic], header: DicomHeader) -> NDArray[np.bool_] | None:
+    if header.padding_stored is None:
+        return None
+    low, high = header.padding_stored
+    return np.equal(values, low) if low == high else np.greater_equal(values, low) & np.less_equal(values, high)
+
+
+def _fill(voxels: NDArray[np.int16] | NDArray[np.float32], padded: Sequence[object], padding: float | None) -> None:
+    for plane, mask in zip(voxels, padded, strict=True):
+        if padding is not None and mask is not None:
+            plane[mask] = padding
+
+
+def _fits_int16(
+    stored: Sequence[NDArray[np.generic]],
+    padded: Sequence[NDArray[np.bool_] | None],
+    slopes: Sequence[float],
+    intercepts: Sequence[float],
+) -> bool:
+    for values, mask, slope, intercept in zip(stored, padded, slopes, intercepts, strict=True):
+        seen = values if mask is None or not mask.any() else values[~mask]
+        if seen.size:
+            ends = (int(seen.min()) * slope + intercept, int(seen.max()) * slope + intercept)
+            if min(ends) < _INT16.min or max(ends) > _INT16.max:
+                return False
+    return True
+
+
+def _is_jpeg_12_bit(dataset: FileDataset) -> bool:
+    return dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and dataset.BitsStored > 8
+
+
+def _jpeg_12_bit(dataset: FileDataset, header: DicomHeader) -> NDArray[np.generic]:
+    """JPEG Extended of 12 bits, which pydicom hands to no decoder, though GDCM reads it."""
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((header.columns, header.rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    bits = int(dataset.BitsStored)
+    image.SetPixelFormat(gdcm.PixelFormat(1, 12, bits, bits - 1, 0))
+    decoded = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(decoded, np.dtype("<u2")).reshape(header.rows, header.columns)
+
+
+def _complete_transfer_syntax(dataset: FileDataset) -> None:
+    """Files without meta information say how they are encoded only by how they could be read."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+def _can_decode(syntax: str) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _syntax_name(syntax: str) -> str:
+    """The standard's name; a UID that is not in the standard is not repeated."""
+    name = UID(syntax).name
+    return name if name != syntax else "an unknown transfer syntax"
