@@ -1,0 +1,130 @@
+"""Synthetic chest CT studies in a folder, with their lesion masks and a manifest."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msvlm.data.manifest import (
+    SPLITS,
+    LesionMasks,
+    Manifest,
+    ManifestStudy,
+    line_of_study,
+    study_of_line,
+    write_manifest,
+)
+from msvlm.data.whole_folders import remove_leftovers, whole_folder
+from msvlm.data.work_apart import work_apart
+from msvlm.errors import ConfigError, DataError
+from msvlm.imaging.write_dicom import write_dicom
+from msvlm.imaging.write_nifti import write_nifti
+from msvlm.phantom.chest_ct import SyntheticStudy, draw_chest_ct
+
+MANIFEST_NAME = "manifest.jsonl"
+_STUDIES = "studies"
+_LINE = "study.json"
+_MASKS = "masks.nii.gz"
+_DICOM = "dicom"
+
+
+def write_phantoms(
+    folder: Path,
+    count: int,
+    first_seed: int,
+    split_shares: tuple[float, float, float],
+    workers: int,
+    as_dicom: bool,
+) -> Manifest:
+    """Draws the studies of `count` seeds from `first_seed` on into a folder; its `manifest.jsonl` lists them.
+
+    Training, validation and test studies are ranges of seeds, in this order. What the folder has already is not drawn
+    again, and a call that was killed is gone on with.
+
+    Args:
+        folder: made where it is not there.
+        count, first_seed: which studies.
+        split_shares: of training, validation and test; they sum to 1.
+        workers: processes.
+        as_dicom: each study is a DICOM folder, else an uncompressed NIfTI file.
+
+    Raises:
+        ConfigError: no study is asked for, or shares that do not sum to 1.
+        DataError: the folder holds these studies in the other form, or one could not be written.
+    """
+    if count < 1 or first_seed < 0:
+        raise ConfigError(f"{count} studies from seed {first_seed}; at least 1 study and a seed from 0 are wanted")
+    if min(split_shares) < 0 or abs(sum(split_shares) - 1.0) > 1e-6:
+        raise ConfigError(f"split shares {split_shares}; three shares from 0 that sum to 1 are wanted")
+    studies_folder = folder / _STUDIES
+    studies_folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(studies_folder)
+    drawings = [_Drawing(seed, as_dicom) for seed in range(first_seed, first_seed + count)]
+    missing = [drawing for drawing in drawings if not (studies_folder / drawing.key).is_dir()]
+    outcomes = list(work_apart(partial(_draw, folder), missing, workers, "phantoms"))
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {count} studies were not written, {failed[0].job.key} first: {failed[0].failure}"
+        )
+    ends = np.rint(np.cumsum(split_shares) * count)
+    studies = [
+        replace(_written(folder, drawing), split=SPLITS[int(np.searchsorted(ends, place, side="right"))])
+        for place, drawing in enumerate(drawings)
+    ]
+    write_manifest(folder / MANIFEST_NAME, studies)
+    return Manifest(folder / MANIFEST_NAME, tuple(studies))
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    seed: int
+    as_dicom: bool
+
+    @property
+    def key(self) -> str:
+        return f"phantom-{self.seed:06d}"
+
+
+def _draw(folder: Path, drawing: _Drawing) -> None:
+    synthetic = draw_chest_ct(drawing.seed)
+    study = replace(synthetic.study, key=drawing.key)
+    name = _DICOM if drawing.as_dicom else f"{study.series[0].key}.nii"
+    with whole_folder(folder / _STUDIES / drawing.key) as target:
+        if drawing.as_dicom:
+            write_dicom(study, target / name)
+        else:
+            write_nifti(study.series[0], target / name)
+        write_nifti(replace(study.series[0], voxels=_lesion_numbers(synthetic)), target / _MASKS)
+        line = ManifestStudy(
+            key=drawing.key,
+            patient=drawing.key,
+            split=SPLITS[0],
+            series=(f"{_STUDIES}/{drawing.key}/{name}",),
+            findings=synthetic.findings_text,
+            impression=synthetic.impression_text,
+            truth=synthetic.truth,
+            masks=LesionMasks(
+                f"{_STUDIES}/{drawing.key}/{_MASKS}", tuple(lesion.finding for lesion in synthetic.lesions)
+            ),
+        )
+        (target / _LINE).write_text(line_of_study(line), encoding="utf-8")
+
+
+def _lesion_numbers(synthetic: SyntheticStudy) -> NDArray[np.int16]:
+    """(slices, rows, columns): i + 1 where the i-th lesion of `synthetic.lesions` lies, 0 elsewhere."""
+    highest = max([int(synthetic.lesion_labels.max()), *(lesion.label for lesion in synthetic.lesions)])
+    number_of = np.zeros(highest + 1, dtype=np.int16)
+    for number, lesion in enumerate(synthetic.lesions, start=1):
+        number_of[lesion.label] = number
+    return number_of[synthetic.lesion_labels]
+
+
+def _written(folder: Path, drawing: _Drawing) -> ManifestStudy:
+    study = study_of_line((folder / _STUDIES / drawing.key / _LINE).read_text(encoding="utf-8"), 1)
+    if study.series[0].endswith(_DICOM) != drawing.as_dicom:
+        form = "NIfTI" if drawing.as_dicom else "DICOM"
+        raise DataError(f"{drawing.key} is in {folder.name} as {form} already; name another folder for the other form")
+    return study
