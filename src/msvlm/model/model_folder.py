@@ -1,0 +1,157 @@
+"""A saved model: a folder with `config.json`, the parts that Hugging Face saves, and the rest as safetensors."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import cattrs
+from cattrs.errors import ForbiddenExtraKeysError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, yet not listed
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from msvlm.errors import ConfigError, ModelError
+from msvlm.model.checkpoint import check_complete
+
+SLICE_ENCODER_FOLDER = "slice_encoder"
+LANGUAGE_MODEL_FOLDER = "language_model"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "msvlm.safetensors"
+FORMAT = 1
+"""Counted up whenever a folder written before can no longer be read as it is."""
+
+_SAVED_BY_HUGGING_FACE = ("slice_encoder.backbone.", "language_model.")
+_Config = TypeVar("_Config")
+
+
+@contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place when all is written, and is removed when it is not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        if folder.exists():
+            folder.rename(before)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def find_folder(name_or_folder: str | Path) -> Path:
+    """The folder itself, or a copy of the hub's model of that name.
+
+    Raises:
+        ModelError: neither is there.
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(str(name_or_folder)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"model {name_or_folder}: no such folder, and not found on the hub ({error})") from error
+
+
+def write_config(config: object, folder: Path) -> None:
+    """Writes a config, a dataclass, as `config.json`."""
+    content = {"format": FORMAT, "model": cattrs.Converter().unstructure(config)}
+    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path, kind: type[_Config]) -> _Config:
+    """What `write_config` wrote.
+
+    Raises:
+        ModelError: it is not there, of another format, or holds keys or values that make no sense.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ModelError(f"model folder without {CONFIG_FILE}; give a folder that MsVlm.save_pretrained() wrote")
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ModelError(
+                f"{CONFIG_FILE}: format {content['format']}, and this msvlm reads {FORMAT}; use the msvlm that wrote it"
+            )
+        return converter.structure(content["model"], kind)
+    except ForbiddenExtraKeysError as error:
+        names = ", ".join(sorted(error.extra_fields))
+        raise ModelError(
+            f"{CONFIG_FILE}: unknown keys {names} in {error.cl.__name__}; a newer msvlm wrote it"
+        ) from error
+    except (ValueError, TypeError, KeyError, ConfigError) as error:
+        raise ModelError(f"{CONFIG_FILE}: cannot be read ({error}); save the model again") from error
+
+
+def write_rest(module: nn.Module, folder: Path) -> None:
+    """Writes all weights and buffers that Hugging Face does not save, in the types that they have."""
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in _rest(module).items()},
+        folder / WEIGHTS_FILE,
+        metadata={"format": "pt"},
+    )
+
+
+def read_rest(module: nn.Module, folder: Path) -> None:
+    """Puts what `write_rest` wrote in the place of a module's weights, in the types that they were saved in.
+
+    Raises:
+        ModelError: names what is missing, unknown or of another shape.
+    """
+    try:
+        saved = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"model folder without a whole {WEIGHTS_FILE} ({error}); fetch it again") from error
+    wanted = _rest(module)
+    check_complete(WEIGHTS_FILE, wanted.keys() - saved.keys(), saved.keys() - wanted.keys())
+    for name, tensor in saved.items():
+        if tensor.shape != wanted[name].shape:
+            raise ModelError(
+                f"{WEIGHTS_FILE}: {name} of shape {tuple(tensor.shape)}, {CONFIG_FILE} makes it "
+                f"{tuple(wanted[name].shape)}; they are of two models"
+            )
+    module.load_state_dict(saved, strict=False, assign=True)
+
+
+def push_folder(folder: Path, name: str) -> None:
+    """Uploads a saved model to the hub under `owner/name`, a private one unless it is there already.
+
+    Raises:
+        ModelError: the folder holds no whole model, or the name cannot be one. Nothing is sent then.
+    """
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / file).is_file():
+            raise ModelError(f"nothing to push: no {file} in the folder; save the model there first")
+    check_hub_name(name)
+    hub = HfApi()
+    hub.create_repo(name, private=True, exist_ok=True)
+    hub.upload_folder(repo_id=name, folder_path=folder)
+
+
+def check_hub_name(name: str) -> None:
+    """Refuses what cannot be a name on the hub.
+
+    Raises:
+        ModelError: says why.
+    """
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ModelError(f"hub name {name!r}: {error}; wanted owner/name") from error
+
+
+def _rest(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(_SAVED_BY_HUGGING_FACE)}
