@@ -75,8 +75,10 @@ def paint_lymph_node(scene: Scene, lesion: int) -> None:
 
 def paint_arterial_calcification(scene: Scene, lesion: int, plaques: int) -> None:
     """Curved plaques in the wall of the aorta."""
-    generator, path = scene.generator, scene.tubes.aorta
-    seen = path[(path[:, 0] > scene.canvas.z.min()) & (path[:, 0] < scene.canvas.z.max())]
+    generator, path, heart = scene.generator, scene.tubes.aorta, scene.thorax.heart_centre
+    # Not in the root, where it would be taken for calcium of the coronary arteries.
+    beyond_root = (path[:, 0] > heart[0] + scene.thorax.heart_radii[0]) | (path[:, 1] > scene.thorax.spine_y - 45.0)
+    seen = path[beyond_root & (path[:, 0] > scene.canvas.z.min()) & (path[:, 0] < scene.canvas.z.max())]
     if len(seen) < 8:
         return
     for _ in range(plaques):

@@ -27,7 +27,7 @@ def _paint_pacemaker(scene: Scene, lesion: int) -> None:
     """A flat box before the left or right pectoral muscle, and a lead into the heart."""
     side = 1.0 if scene.generator.random() < 0.75 else -1.0
     patient, heart = scene.thorax.patient, scene.thorax.heart_centre
-    front = patient.middle_y - 0.80 * patient.body_half_depth
+    front = patient.middle_y - 0.75 * patient.body_half_depth
     place = np.array((0.90 * patient.lung_height, front, side * 0.52 * patient.body_half_width))
     box, can = scene.canvas.ellipsoid(place, np.array((23.0, 7.0, 21.0)))
     scene.canvas.paint(box, can, METAL_HU, lesion)
@@ -45,7 +45,7 @@ def _paint_port(scene: Scene, lesion: int) -> None:
     """A small chamber under the skin, and a catheter into the vena cava."""
     side = -1.0 if scene.generator.random() < 0.7 else 1.0
     patient = scene.thorax.patient
-    front = patient.middle_y - 0.84 * patient.body_half_depth
+    front = patient.middle_y - 0.77 * patient.body_half_depth
     place = np.array((0.84 * patient.lung_height, front, side * 0.46 * patient.body_half_width))
     box, chamber = scene.canvas.ellipsoid(place, np.array((13.0, 7.5, 13.0)))
     scene.canvas.paint(box, chamber, METAL_HU, lesion)

@@ -52,7 +52,7 @@ def paint_septal_thickening(scene: Scene, lesion: int, lobe: int) -> None:
 
 def _warped(scene: Scene, box: Box, size_mm: float) -> tuple[Volume, Volume, Volume]:
     """Coordinates in units of lobules, bent so that their borders look grown."""
-    bend = [smooth_field(box, scene.generator, 3.2 * size_mm, terms=2) * np.float32(0.22) for _ in range(2)]
+    bend = [smooth_field(box, scene.generator, 2.6 * size_mm, terms=2) * np.float32(0.34) for _ in range(2)]
     z = box.z / np.float32(1.2 * size_mm) + bend[0]
     # Every second layer and row is moved by half a lobule, as bricks are.
     y = box.y / np.float32(size_mm) + bend[1] + np.float32(0.5) * (np.floor(z) % 2)

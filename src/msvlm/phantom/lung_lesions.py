@@ -70,14 +70,13 @@ def paint_atelectasis(scene: Scene, lesion: int, lobe: int) -> None:
         inside = (np.abs(across) < thick) & (ellipsoid_share(box, centre, np.full(3, reach)) <= 1.0)
     else:
         far = scene.place_in(lobe, -np.abs(places[:, 2]) - 0.5 * places[:, 1] + 0.3 * places[:, 0], 0.15)
-        axis = far - hilum
-        length = float(np.linalg.norm(axis))
-        apex, axis = hilum + 0.42 * axis, axis / length
-        box = scene.around(far, np.full(3, 60.0))
-        z, y, x = (side - middle for side, middle in zip((box.z, box.y, box.x), apex, strict=True))
-        along = z * axis[0] + y * axis[1] + x * axis[2]
-        distance = np.sqrt(np.maximum(z * z + y * y + x * x - along * along, 0.0))
-        inside = (along > 0.0) & (distance < generator.uniform(0.30, 0.42) * along)
+        axis = (far - hilum) * (0.0, 1.0, 1.0)
+        apex = far - 0.55 * axis
+        axis /= np.linalg.norm(axis)
+        box = scene.around(far, np.array((generator.uniform(13.0, 20.0), 60.0, 60.0)))
+        along = (box.y - apex[1]) * axis[1] + (box.x - apex[2]) * axis[2]
+        across = np.abs((box.y - apex[1]) * axis[2] - (box.x - apex[2]) * axis[1])
+        inside = np.broadcast_to((along > 0.0) & (across < generator.uniform(0.35, 0.5) * along), box.shape)
     scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), hu, lesion)
 
 
@@ -87,10 +86,10 @@ def paint_fibrotic_sequela(scene: Scene, lesion: int, lobe: int) -> None:
     places = scene.places_in(lobe)
     centre = scene.place_in(lobe, -places[:, 0] - 0.4 * np.abs(places[:, 2]), 0.45)
     thick = max(1.6, 0.62 * scene.thinnest_mm)
-    box, wide = scene.canvas.ellipsoid(centre + generator.normal(size=3) * 4.0, np.array((13.0, 13.0, 13.0)))
+    box, wide = scene.canvas.ellipsoid(centre + generator.normal(size=3) * 4.0, np.array((9.0, 9.0, 9.0)))
     scene.canvas.paint(box, wide & scene.in_lobe(box, lobe), -965.0, lesion)
     for _ in range(int(generator.integers(6, 9))):
-        direction = generator.normal(size=3) * (0.7, 1.0, 1.0)
+        direction = generator.normal(size=3) * (0.35, 1.0, 1.0)
         end = centre + direction / np.linalg.norm(direction) * generator.uniform(18.0, 38.0)
         _streak(
             scene, lesion, lobe, np.array((centre, (centre + end) / 2 + generator.normal(size=3) * 4.0, end)), thick

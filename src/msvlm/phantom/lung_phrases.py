@@ -162,7 +162,7 @@ LUNG_PHRASES: tuple[Phrases, ...] = (
     Phrases(
         "pleural_effusion",
         (
-            "There is {a} {degree} {side} pleural effusion.",
+            "There is {a} {degree} {side} pleural effusion{s}.",
             "{degree} {side} pleural effusion{s}.",
             "{a} {degree} {side} pleural effusion is seen.",
             "{degree} {side} pleural fluid is present.",

@@ -33,13 +33,13 @@ _LEAST_ML = {
     "pulmonary_fibrotic_sequela": 0.8,
 }
 _DEGREE_LIMITS = {
-    "arterial_wall_calcification": (1.5, 4.0),
-    "coronary_artery_wall_calcification": (0.6, 1.4),
-    "cardiomegaly": (0.60, 0.65),
-    "pericardial_effusion": (6.0, 10.0),
-    "hiatal_hernia": (40.0, 56.0),
-    "emphysema": (0.08, 0.25),
-    "pleural_effusion": (28.0, 52.0),
+    "arterial_wall_calcification": (1.4, 4.0),
+    "coronary_artery_wall_calcification": (0.75, 1.8),
+    "cardiomegaly": (0.61, 0.655),
+    "pericardial_effusion": (8.0, 12.2),
+    "hiatal_hernia": (38.0, 57.0),
+    "emphysema": (0.12, 0.33),
+    "pleural_effusion": (37.0, 59.0),
 }
 """From where on a finding is moderate, and severe; in the unit of `_measure_of_degree`."""
 

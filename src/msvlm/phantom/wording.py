@@ -78,7 +78,7 @@ def place_words(attributes: frozenset[str]) -> str:
         if own:
             parts.append(f"the {side} {' and '.join(own)} lobe{'s' if len(own) > 1 else ''}")
     if parts:
-        return "in " + " and ".join(parts)
+        return "in " + (parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}")
     sides = [side for side in (RIGHT, LEFT) if side in attributes]
     return "in both lungs" if len(sides) == 2 else f"in the {sides[0]} lung" if sides else ""
 
@@ -157,7 +157,7 @@ def _denied(
         return _one(generator, _BOTH_EFFUSIONS), {"pericardial_effusion", "pleural_effusion"}
     for group in _GROUPS:
         others = [name for name in group if is_free(name) and name != phrases.finding]
-        if phrases.finding in group and others and generator.random() < 0.7:
+        if phrases.finding in group and others and generator.random() < 0.45:
             count = min(len(others), int(generator.integers(1, 3)))
             names = [phrases.finding, *(str(name) for name in generator.choice(others, size=count, replace=False))]
             terms = [_one(generator, _phrases_of(name).terms) for name in names]
@@ -191,9 +191,7 @@ def _size_words(generator: np.random.Generator, size_mm: float | None) -> str:
 
 def _article(word: str) -> str:
     """The article before a number or a word."""
-    return (
-        "an" if word.startswith(("8", "11", "18", "a", "e", "i", "o")) and not word.startswith(("1.1", "1.8")) else "a"
-    )
+    return "an" if word.startswith(("8", "11", "18", "a", "e", "i", "o")) else "a"
 
 
 def _one(generator: np.random.Generator, choices: tuple[str, ...]) -> str:
