@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from msvlm.batch import TextBatch
 from msvlm.errors import ConfigError, DataError, ModelError
@@ -75,6 +76,21 @@ class ReportText:
         self.visual_tokens = visual_tokens
         self.visual_token_id = tokenizer.get_added_vocab()[VISUAL_TOKEN]
         self.end_token_id = int(tokenizer.eos_token_id)
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, visual_tokens: int) -> "ReportText":
+        """Around a saved tokenizer: a folder, or a name on the hub.
+
+        Raises:
+            ModelError: there is none, or it has no fast form.
+        """
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"no tokenizer in {Path(name_or_folder).name}: {error}") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ModelError(f"the tokenizer of {Path(name_or_folder).name} has no fast form (tokenizer.json)")
+        return cls(tokenizer, visual_tokens)
 
     def training_batch(self, cues: Sequence[str], reports: Sequence[str]) -> TextBatch:
         """Prompts followed by their reports, padded on the right; labels on reports and end tokens only.

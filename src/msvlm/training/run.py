@@ -12,8 +12,9 @@ from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, read_manifest
 from msvlm.data.prepared import PreparedStore
-from msvlm.data.text import ReportText, load_tokenizer, train_tokenizer
-from msvlm.errors import ConfigError, DataError
+from msvlm.data.text import ReportText, join_report, train_tokenizer
+from msvlm.errors import ConfigError
+from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
 from msvlm.model.ms_vlm import MsVlm, check_input
 from msvlm.training.align import alignment_stage
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
@@ -25,7 +26,7 @@ from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
 from msvlm.training.run_log import RunLog, Score
 from msvlm.training.sampling import TrainingData
 from msvlm.training.scoring import findings_scores, measure_domain, report_scores, set_thresholds
-from msvlm.training.slice_vectors import encoder_hash, fit_standardiser, store_vectors
+from msvlm.training.slice_vectors import fit_standardiser, store_vectors, vectors_hash
 from msvlm.training.train_config import StageName, TrainConfig
 
 MODEL_FOLDER = "model"
@@ -107,13 +108,7 @@ def _data(
     config: TrainConfig, manifest: Manifest, prepared: PreparedStore, model: MsVlm, accelerator: Accelerator
 ) -> TrainingData:
     """The two splits, with slice vectors where the stage's slice encoder is frozen."""
-    splits = [manifest.split("train"), manifest.split("validation")[: config.evaluated_studies]]
-    missing = [study.key for split in splits for study in split if study.key not in prepared]
-    if missing:
-        raise DataError(
-            f"{len(missing)} studies are not prepared, {missing[0]} among them; run `msvlm prepare`, and take those "
-            "that cannot be read out of the manifest"
-        )
+    splits = (manifest.split("train"), manifest.split("validation")[: config.evaluated_studies])
     pixels = TrainingData(*(StudyDataset(split, prepared, None) for split in splits))
     reads_pixels = config.stage is StageName.SLICES or (
         config.stage is StageName.FINDINGS and config.findings.train_slice_encoder
@@ -125,7 +120,7 @@ def _data(
         return pixels
     if not config.vectors:
         raise ConfigError(f"stage {config.stage.value} reads slice vectors; name a folder for them in vectors")
-    store = VectorStore.create(Path(config.vectors), encoder_hash(model))
+    store = VectorStore.create(Path(config.vectors), vectors_hash(model))
     store_vectors(model, (pixels.training, pixels.validation), store, accelerator)
     return TrainingData(*(StudyDataset(split, prepared, store) for split in splits))
 
@@ -136,14 +131,16 @@ def _report_text(config: TrainConfig, manifest: Manifest, model: MsVlm) -> Repor
         return None
     settings = config.reports
     if model.language_model is not None:
-        return ReportText(load_tokenizer(Path(config.start_from)), model.visual_tokens)
+        return ReportText.from_pretrained(Path(config.start_from) / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
     if settings.language_model.checkpoint:
-        tokenizer = load_tokenizer(settings.language_model.checkpoint)
+        text = ReportText.from_pretrained(settings.language_model.checkpoint, model.visual_tokens)
     else:
-        reports = [study.report for study in manifest.split("train")]
-        tokenizer = train_tokenizer(reports, settings.vocabulary)
-    text = ReportText(tokenizer, model.visual_tokens)
-    model.attach_language_model(replace(settings.language_model, vocabulary=text.vocabulary), text.visual_token_id)
+        reports = [join_report(study.findings, study.impression) for study in manifest.split("train")]
+        text = ReportText(train_tokenizer(reports, settings.vocabulary), model.visual_tokens)
+    language_model = settings.language_model
+    if not language_model.checkpoint:
+        language_model = replace(language_model, vocabulary=len(text.tokenizer))
+    model.attach_language_model(language_model, text.visual_token_id)
     return text
 
 
@@ -185,8 +182,7 @@ def _save_model(
     shutil.rmtree(aside, ignore_errors=True)
     if config.stage is StageName.FINDINGS:
         set_thresholds(model, data.validation, accelerator)
-    model.save_pretrained(aside)
+    model.save_pretrained(aside, text.tokenizer if text is not None else None)
     if text is not None:
-        text.save_tokenizer(aside)
         measure_domain(data, config.domain).save(aside)
     aside.rename(finished)

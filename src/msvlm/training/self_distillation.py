@@ -5,6 +5,8 @@ joins them.
 """
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,11 +65,19 @@ def koleo_loss(features: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
     return -(distance + 1e-6).log().mean()
 
 
-def masked_mean(values: Float[Tensor, "slices patches"], masked: Bool[Tensor, "slices patches"]) -> Float[Tensor, ""]:
-    """The mean over slices that have a masked patch of each one's mean over its masked patches."""
-    counts = masked.sum(dim=1)
-    means = (values * masked).sum(dim=1) / counts.clamp(min=1)
-    return means.sum() / (counts > 0).sum().clamp(min=1)
+def masked_mean(losses: Float[Tensor, " hidden_patches"], masked: Bool[Tensor, "crops patches"]) -> Float[Tensor, ""]:
+    """The mean over crops that have a hidden patch of each one's mean over its hidden patches, row-major."""
+    of_crop = masked.nonzero()[:, 0]
+    counts = masked.sum(dim=1).to(losses.dtype)
+    return (losses / counts[of_crop]).sum() / (counts > 0).sum().clamp(min=1)
+
+
+def reduced_mean(scores: Float[Tensor, "rows prototypes"]) -> Float[Tensor, " prototypes"]:
+    """The mean score over the rows of all processes."""
+    state = PartialState()
+    together = torch.cat([scores.sum(dim=0), scores.new_tensor([len(scores)])])
+    together = reduce(together, "sum") if state.num_processes > 1 else together
+    return together[:-1] / together[-1].clamp(min=1)
 
 
 @torch.no_grad()

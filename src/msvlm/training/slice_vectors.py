@@ -58,10 +58,7 @@ def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, 
     model.standardiser.fit(together.mean(dim=0), torch.where(scale < LEAST_SCALE, torch.ones_like(scale), scale))
 
 
-def encoder_hash(model: MsVlm) -> str:
-    """What slice vectors depend on: the slice encoder's weights and how slices are made ready, as a short hash."""
-    digest = hashlib.sha256(repr((model.config.input, model.config.slice_encoder.region_grid)).encode())
-    for name, tensor in sorted(model.slice_encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def vectors_hash(model: MsVlm) -> str:
+    """What slice vectors depend on: the slice encoder, and how slices are made ready for it."""
+    made_ready = hashlib.sha256(repr(model.config.input).encode()).hexdigest()[:8]
+    return f"{model.slice_encoder.weights_hash()}-{made_ready}"

@@ -106,7 +106,8 @@ def report_loss(logits: Float[Tensor, "studies positions vocabulary"], text: Tex
 
 def bridge_parameters(model: MsVlm) -> list[nn.Parameter]:
     """Resampler and visual projection: what the paper calls the bridge."""
-    return [*model.resampler.parameters(), *model.visual_projection.parameters()]
+    projection = model.visual_projection
+    return [*model.resampler.parameters(), *(projection.parameters() if projection is not None else ())]
 
 
 def language_model_parameters(model: MsVlm) -> list[nn.Parameter]:
