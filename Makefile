@@ -1,8 +1,8 @@
-# For a newcomer: `make test`. What CI runs: `make check`.
+# For a newcomer: `make demo` and `make test`. What CI runs: `make check`.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test check lint format types contracts house weights lock clean
+.PHONY: help setup demo test check lint format types contracts house weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ setup: .venv/.ready  ## a virtual environment in .venv, exactly as requirements.
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+demo: setup  ## a synthetic chest CT, read by the bundled model, into demo/
+	$(BIN)/msvlm demo
 
 test: setup  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -4,16 +4,24 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from msvlm.evaluation.evaluate import evaluate
+    from msvlm.imaging.read import read_study
     from msvlm.report import Report
     from msvlm.reporting.documents import write_documents
+    from msvlm.reporting.reporter import Reporter
     from msvlm.study import Series, Study
+    from msvlm.training.run import train
 
-__all__ = ["Report", "Series", "Study", "write_documents"]
+__all__ = ["Report", "Reporter", "Series", "Study", "evaluate", "read_study", "train", "write_documents"]
 
 _HOMES = {
     "Report": "msvlm.report",
+    "Reporter": "msvlm.reporting.reporter",
     "Series": "msvlm.study",
     "Study": "msvlm.study",
+    "evaluate": "msvlm.evaluation.evaluate",
+    "read_study": "msvlm.imaging.read",
+    "train": "msvlm.training.run",
     "write_documents": "msvlm.reporting.documents",
 }
 

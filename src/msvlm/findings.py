@@ -121,3 +121,6 @@ CHEST_FINDINGS: tuple[FindingKind, ...] = (
 """The 18 labels in CT-RATE's official order (github ibrahimethemhamamci/CT-CLIP)."""
 
 CHEST_FINDING_NAMES = tuple(kind.name for kind in CHEST_FINDINGS)
+
+MEASURED_FINDINGS = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
+"""Those that a report gives a size of."""

@@ -1,0 +1,38 @@
+"""The command line: `msvlm VERB`. Each verb is a dataclass; what it imports, it imports when it runs."""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from msvlm.cli.datasets import Evaluate, Phantom, Prepare, Train
+from msvlm.cli.studies import Demo, Inspect, Report
+from msvlm.errors import MsvlmError
+
+Verb = Demo | Inspect | Report | Phantom | Prepare | Train | Evaluate
+
+_DESCRIPTION = (
+    "Reads 3D CT and MRI studies slice by slice and drafts their reports. Research software, no medical device."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; the exit status is 2 where the caller has to change something, told in one line."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"msvlm {version('msvlm')}")
+        return 0
+    try:
+        verb = tyro.cli(Verb, prog="msvlm", description=_DESCRIPTION, args=given)
+        verb.run()
+    except MsvlmError as error:
+        from importlib.metadata import version
+
+        print(f"msvlm: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("msvlm: stopped", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,130 @@
+"""The verbs that work on many studies: phantom, prepare, train, evaluate."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from msvlm.model.ms_vlm import MsVlmConfig
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Draws synthetic chest CT studies with reports, truth, lesion masks and a manifest; goes on where it stopped.
+
+    Attributes:
+        output: folder for the studies and manifest.jsonl.
+        count: how many studies.
+        first_seed: of the first study; the others follow.
+        shares: of train, validation and test, in this order.
+        dicom: DICOM folders instead of NIfTI files.
+        workers: processes.
+    """
+
+    output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
+    count: int = 100
+    first_seed: int = 0
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    dicom: bool = False
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> None:
+        from msvlm.data.phantoms import write_phantoms
+
+        manifest = write_phantoms(self.output, self.count, self.first_seed, self.shares, self.workers, self.dicom)
+        print(f"{len(manifest.studies)} synthetic studies in {manifest.path}")
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Reads every study of a manifest and writes its model-ready slices to disk, once; goes on where it stopped.
+
+    Attributes:
+        manifest: the list of studies.
+        output: folder for the slices.
+        model: whose slices they are to be: a model's folder, its name on the hub, or the TOML file of a training stage;
+            where none is named, a model of default settings.
+        workers: processes.
+    """
+
+    manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
+    output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME|TOML")] = None
+    workers: int = os.cpu_count() or 1
+
+    def run(self) -> None:
+        from msvlm.data.manifest import read_manifest
+        from msvlm.data.prepared import PreparedStore, prepare
+
+        manifest = read_manifest(self.manifest)
+        wanted = _model_config(self.model)
+        store = PreparedStore.create(self.output, wanted.input, wanted.slice_encoder.region_grid)
+        summary = prepare(manifest, store, self.workers)
+        print(f"{summary.prepared} studies prepared, {summary.already_there} were there already")
+        for item in summary.left_out:
+            print(f"left out: {item.name}: {item.reason}")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Runs one stage of training as a TOML file describes it; a run that was stopped goes on from its last checkpoint.
+
+    Attributes:
+        config: the stage, as in configs/.
+    """
+
+    config: Annotated[Positional[Path], arg(metavar="CONFIG")]
+
+    def run(self) -> None:
+        from msvlm.training.run import train
+        from msvlm.training.train_config import read_train_config
+
+        print(f"The trained model is in {train(read_train_config(self.config))}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Scores a model's reports on held-out studies, beside trivial reports and the same model without its image.
+
+    Attributes:
+        manifest: the list of studies.
+        prepared: folder of their model-ready slices.
+        model: a model's folder, or its name on the hub; the bundled model where none is named.
+        output: folder for scores.txt, scores.json, scores.csv and reports.jsonl.
+        split: which studies.
+        limit: score the first studies of the split only.
+        vectors: folder of slice vectors that the same slice encoder made; else the slices are encoded here.
+    """
+
+    manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
+    prepared: Annotated[Positional[Path], arg(metavar="PREPARED")]
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
+    output: Path = Path("evaluation")
+    split: Literal["train", "validation", "test"] = "test"
+    limit: Annotated[int | None, arg(metavar="INT")] = None
+    vectors: Annotated[Path | None, arg(metavar="PATH")] = None
+
+    def run(self) -> None:
+        from msvlm.evaluation.evaluate import evaluate
+
+        evaluation = evaluate(
+            self.model, self.manifest, self.prepared, self.output, self.split, self.limit, self.vectors
+        )
+        print(evaluation.to_text())
+        print(f"Written: {self.output}")
+
+
+def _model_config(model: str | None) -> "MsVlmConfig":
+    from msvlm.model.model_folder import find_folder, read_config
+    from msvlm.model.ms_vlm import MsVlmConfig
+    from msvlm.training.train_config import read_train_config
+
+    if model is not None and model.endswith(".toml"):
+        stage = read_train_config(Path(model))
+        if stage.model is not None:
+            return stage.model
+        model = stage.start_from
+    return MsVlmConfig() if model is None else read_config(find_folder(model), MsVlmConfig)

@@ -1,0 +1,35 @@
+"""A drafted report as text for a terminal."""
+
+import textwrap
+
+from msvlm.findings import CHEST_FINDINGS
+from msvlm.report import Report, Sentence
+from msvlm.reporting.documents import evidence_text
+
+_WIDTH = 100
+_LABELS = {kind.name: kind.label for kind in CHEST_FINDINGS}
+
+
+def report_to_text(report: Report) -> str:
+    """A drafted report for reading: warnings first, probabilities, then each sentence and the slices it rests on."""
+    lines = [wrapped(f"Warning: {warning}", 0) for warning in report.warnings]
+    lines += ["", "Findings head (probability that it is there)"]
+    ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
+    cells = [f"{probability:5.2f}  {_LABELS.get(name, name):<38}" for name, probability in ranked]
+    half = -(-len(cells) // 2)
+    lines += ["".join(cells[row::half]).rstrip() for row in range(half)]
+    for title, sentences in (("Findings", report.findings_sentences), ("Impression", report.impression_sentences)):
+        lines += ["", title]
+        lines += [_sentence(sentence) for sentence in sentences] or ["  (the model wrote nothing here)"]
+    return "\n".join([*lines, "", f"Model: {report.model}. Status: {report.status}."])
+
+
+def wrapped(text: str, indent: int) -> str:
+    """Text broken into lines that a terminal holds, indented by so many blanks."""
+    return textwrap.fill(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
+
+
+def _sentence(sentence: Sentence) -> str:
+    evidence = evidence_text(sentence)
+    note = f"[{evidence + '; ' if evidence else ''}support {sentence.support:.2f}]"
+    return f"{wrapped(sentence.text, 2)}\n      {note}"

@@ -1,0 +1,101 @@
+"""The verbs that read one study: demo, inspect, report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from msvlm.study import Study
+
+DEMO_SEED = 1_000_003
+"""Of the demo's patient; training draws its own from seeds far below."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Tells what a study holds and what of it cannot be read, and why, before any model is run.
+
+    Attributes:
+        study: a folder, a zip, a DICOM file or a NIfTI file.
+        json: as JSON instead of text.
+    """
+
+    study: Annotated[Positional[Path], arg(metavar="STUDY")]
+    json: bool = False
+
+    def run(self) -> None:
+        from msvlm.imaging.inspect import describe_study
+        from msvlm.imaging.read import read_study
+
+        described = describe_study(read_study(self.study))
+        print(described.to_json() if self.json else described.to_text())
+
+
+@dataclass(frozen=True)
+class Report:
+    """Drafts the report of a study, each sentence with the slices that it rests on.
+
+    Attributes:
+        study: a folder, a zip, a DICOM file or a NIfTI file.
+        model: a model's folder, or its name on the hub; the bundled model where none is named.
+        output: folder for report.json, report.md and key_slices.png.
+        device: a torch device; auto takes a GPU where there is one.
+    """
+
+    study: Annotated[Positional[Path], arg(metavar="STUDY")]
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
+    output: Path = Path("report")
+    device: str = "auto"
+
+    def run(self) -> None:
+        from msvlm.imaging.read import read_study
+
+        _report(read_study(self.study), self.model, self.output, self.device)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Writes a synthetic chest CT as a DICOM folder, reads it back, drafts its report and tells what is truly there.
+
+    Attributes:
+        output: folder for the DICOM files (in `study`) and the report.
+        model: a model's folder, or its name on the hub; the bundled model where none is named.
+        seed: of the synthetic patient.
+    """
+
+    output: Path = Path("demo")
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
+    seed: int = DEMO_SEED
+
+    def run(self) -> None:
+        from msvlm.cli.report_text import wrapped
+        from msvlm.imaging.read import read_study
+        from msvlm.imaging.write_dicom import write_dicom
+        from msvlm.phantom.chest_ct import draw_chest_ct
+
+        drawn = draw_chest_ct(self.seed)
+        folder = self.output / "study"
+        files = write_dicom(drawn.study, folder, with_localiser=True)
+        print(f"A synthetic chest CT (seed {self.seed}) was written to {folder}, {len(files)} DICOM files.\n")
+        _report(read_study(folder), self.model, self.output, "auto")
+        print("\nWhat is truly there, in the words of the one who drew it")
+        print(wrapped(drawn.findings_text, 2))
+        print(wrapped(f"Impression: {drawn.impression_text}", 2))
+
+
+def _report(study: "Study", model: str | None, output: Path, device: str) -> None:
+    """Drafts, prints and writes the report of a study that was read."""
+    from msvlm.cli.report_text import report_to_text
+    from msvlm.imaging.inspect import describe_study
+    from msvlm.report import DISCLAIMER
+    from msvlm.reporting.documents import write_documents
+    from msvlm.reporting.reporter import Reporter
+
+    print(f"{DISCLAIMER}\n\n{describe_study(study).to_text()}\n", flush=True)
+    report = Reporter.from_pretrained(model, device).write(study)
+    print(report_to_text(report))
+    documents = write_documents(report, study, output)
+    written = (documents.report_json, documents.report_markdown, documents.key_slices)
+    print(f"\nWritten: {', '.join(map(str, written))}")

@@ -1,0 +1,177 @@
+"""Reporter: a model, its tokenizer and how it wants its input, behind one door. Study -> Report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoTokenizer
+
+from msvlm.batch import StudyBatch
+from msvlm.data.collate import to_study_batch
+from msvlm.data.text import ReportText
+from msvlm.errors import ModelError, StudyError
+from msvlm.findings import Certainty
+from msvlm.imaging.preprocess import PreparedStudy, prepare_study
+from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder
+from msvlm.model.ms_vlm import MsVlm
+from msvlm.report import Evidence, Report, Sentence
+from msvlm.reporting.drafting import Drafts, draft
+from msvlm.reporting.evidence import Grounds, ScoredSentence, find_grounds
+from msvlm.reporting.out_of_domain import TrainingDomain, summarise
+from msvlm.reporting.sentences import SentenceScorer, WrittenSentence, cut
+from msvlm.study import Study
+
+BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+class Reporter:
+    """Reads studies and drafts their reports.
+
+    Attributes:
+        name: of the model, with the hash of its weights.
+        model, text: the model, and how prompts and reports become its tokens.
+        domain: what the model was trained on, where its folder tells.
+    """
+
+    def __init__(self, model: MsVlm, text: ReportText, name: str, domain: TrainingDomain | None = None) -> None:
+        self.model = model.eval()
+        self.text = text
+        self.name = f"{name} {model.weights_hash()}"
+        self.domain = domain
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path | None = None, device: str = "auto") -> "Reporter":
+        """A reporter around a saved model: a folder, a name on the hub, or None for the bundled one.
+
+        `device` is a torch device; `auto` takes a GPU where there is one.
+
+        Raises:
+            ModelError: there is no such model, it is incomplete, or it has no language model.
+        """
+        folder = model_folder(name_or_folder)
+        model = MsVlm.from_pretrained(folder)
+        if model.language_model is None:
+            raise ModelError(f"{folder.name} has no language model and writes no reports; align or finetune it first")
+        tokenizer = AutoTokenizer.from_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+        model.to(pick_device(device))
+        name = "bundled" if name_or_folder is None else Path(name_or_folder).name
+        return cls(model, ReportText(tokenizer, model.visual_tokens), name, TrainingDomain.load(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.findings_head.thresholds.device
+
+    def write(self, study: Study) -> Report:
+        """The drafted report of one study, each sentence with the slices that it rests on.
+
+        Raises:
+            StudyError: the study has no series to read.
+        """
+        if not study.series:
+            raise StudyError(f"{study.key}: no series to read; `msvlm inspect` tells why each was left out")
+        prepared = prepare_study(study, self.model.config.input)
+        with torch.inference_mode():
+            batch = self.model.encode(to_study_batch([prepared], self.model.config.input).to(self.device))
+        drafts = draft(self.model, self.text, batch)
+        written = cut(self.text, drafts.texts[0])
+        sentences = self._with_evidence(prepared, batch, drafts, written)
+        names = self.model.config.findings_head.findings
+        return Report(
+            study_key=study.key,
+            findings_sentences=tuple(own for own, of in zip(sentences, written, strict=True) if not of.is_impression),
+            impression_sentences=tuple(own for own, of in zip(sentences, written, strict=True) if of.is_impression),
+            probabilities=dict(zip(names, drafts.probabilities[0].tolist(), strict=True)),
+            model=self.name,
+            series_used=tuple(series.key for series in prepared.series),
+            left_out=study.left_out,
+            warnings=self._warnings(study, batch),
+        )
+
+    def _with_evidence(
+        self, prepared: PreparedStudy, batch: StudyBatch, drafts: Drafts, written: tuple[WrittenSentence, ...]
+    ) -> tuple[Sentence, ...]:
+        if not written:
+            return ()
+        scorer = SentenceScorer(self.model, self.text, batch, drafts.cues[0], drafts.texts[0])
+        attention = drafts.findings.slice_attention.float().cpu().numpy()
+        scored = tuple(ScoredSentence(one.statements, self._preferences(one, attention)) for one in written)
+        fluency = np.exp(scorer(np.zeros((1, len(attention)), dtype=bool))[0] / scorer.lengths)
+        places = _places(prepared)
+        return tuple(
+            Sentence(
+                text=one.span.text,
+                evidence=_evidence(grounds, places),
+                support=self._support(one, drafts.probabilities[0], float(fluent)),
+                finding=one.subject.name if one.subject else "",
+                is_positive=one.subject is not None and one.subject.certainty is not Certainty.ABSENT,
+            )
+            for one, grounds, fluent in zip(written, find_grounds(batch, scored, scorer), fluency, strict=True)
+        )
+
+    def _preferences(self, sentence: WrittenSentence, attention: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """(slices,): how much the findings head looked at each slice for what the sentence calls present."""
+        names = self.model.config.findings_head.findings
+        columns = [names.index(item.name) for item in sentence.stated if item.name in names]
+        return attention[:, columns].sum(axis=1) if columns else None
+
+    def _support(self, sentence: WrittenSentence, probabilities: NDArray[np.float32], fluency: float) -> float:
+        """The least probability of all that the sentence states or denies; of its words where that is nothing."""
+        names = self.model.config.findings_head.findings
+        odds = []
+        for item in sentence.statements:
+            if item.name in names:
+                there = float(probabilities[names.index(item.name)])
+                odds.append(1.0 - there if item.certainty is Certainty.ABSENT else there)
+        return min(odds, default=fluency)
+
+    def _warnings(self, study: Study, batch: StudyBatch) -> tuple[str, ...]:
+        if self.domain is None:
+            return ("nothing is known of what this model was trained on, so that no series could be compared with it",)
+        assert batch.slice_vectors is not None
+        vectors = batch.slice_vectors.float().cpu().numpy()
+        series_index = batch.series_index.cpu().numpy()
+        found = [f"the model was trained on {self.domain.trained_on}"] if self.domain.trained_on else []
+        for index, series in enumerate(study.series):
+            found += self.domain.warnings(series, summarise(vectors[series_index == index]))
+        return tuple(found)
+
+
+def model_folder(name_or_folder: str | Path | None) -> Path:
+    """Where a saved model lies on this machine; one on the hub is fetched first.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if name_or_folder is None:
+        if not (BUNDLED_WEIGHTS / CONFIG_FILE).exists():
+            raise ModelError("no bundled model is installed; make one with `make weights`, or name a model")
+        return BUNDLED_WEIGHTS
+    return find_folder(name_or_folder)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+@dataclass(frozen=True)
+class _Place:
+    series_key: str
+    slice_index: int
+
+
+def _places(prepared: PreparedStudy) -> list[_Place]:
+    """Of each slice of the batch: its series, and where it stood in the series as it was read."""
+    return [_Place(series.key, int(index)) for series in prepared.series for index in series.slice_indices]
+
+
+def _evidence(grounds: Grounds, places: list[_Place]) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(places[index].series_key, places[index].slice_index, drop)
+        for index, drop in zip(grounds.slices, grounds.drops_nats, strict=True)
+    )

@@ -1,0 +1,150 @@
+"""Every verb runs, tells what it did, and ends a caller's mistake in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_model import save_tiny_model, tiny_study
+
+from msvlm.cli import main
+from msvlm.data.manifest import ManifestStudy, write_manifest
+from msvlm.imaging.write_nifti import write_nifti
+from msvlm.report import DISCLAIMER, Report
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    write_nifti(tiny_study(1).series[0], tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def run_apart(*arguments: str, code: str = "import sys; from msvlm.cli import main; sys.exit(main())") -> str:
+    """What a process of its own prints, or its exit status and its error."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    return done.stdout if done.returncode == 0 else f"{done.returncode}: {done.stderr}"
+
+
+def test_help_names_every_verb_and_imports_no_torch() -> None:
+    code = (
+        "import sys; from msvlm.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(sorted(set(sys.modules) & {'torch', 'transformers', 'numpy', 'pydicom'}))"
+    )
+    told = run_apart("--help", code=code)
+    for verb in ("demo", "inspect", "report", "phantom", "prepare", "train", "evaluate"):
+        assert verb in told
+    assert told.rstrip().endswith("[]")
+
+
+def test_inspect_imports_no_torch(scan: Path) -> None:
+    code = "import sys; from msvlm.cli import main; main(); print('torch' in sys.modules)"
+    assert run_apart("inspect", str(scan), code=code).endswith("False\n")
+
+
+def test_inspect_tells_the_series(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(scan)]) == 0
+    assert "10 slices of 24 x 24, 14 x 14 mm, gaps 5 mm" in capsys.readouterr().out
+
+
+def test_inspect_tells_the_same_as_json(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(scan), "--json"]) == 0
+    series = json.loads(capsys.readouterr().out)["series"][0]
+    assert (series["slices"], series["rows"], series["columns"]) == (10, 24, 24)
+    assert series["spacing_mm"] == [14.0, 14.0, 5.0]
+
+
+def test_report_prints_and_writes_the_draft(
+    model: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(scan), "--model", str(model), "--output", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(DISCLAIMER)
+    report = Report.from_json((tmp_path / "out" / "report.json").read_text())
+    for sentence in report.sentences:
+        assert sentence.text in told
+    first = report.findings_sentences[0].evidence[0]
+    assert f"slice {first.slice_index + 1}" in told.replace("slices", "slice")
+    assert "Lung nodule" in told
+    assert "Warning: nothing is known of what this model was trained on" in told
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "key_slices.png"}
+
+
+def test_demo_tells_what_is_truly_there(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--model", str(model), "--output", str(tmp_path / "demo")]) == 0
+    told = capsys.readouterr().out
+    assert "localiser" in told.lower()
+    assert "What is truly there" in told
+    assert (tmp_path / "demo" / "report.json").exists()
+
+
+def test_phantom_prepare_and_evaluate_follow_one_another(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "phantoms"
+    assert main(["phantom", str(data), "--count", "2", "--shares", "0", "0", "1", "--workers", "1"]) == 0
+    prepared = str(tmp_path / "prepared")
+    prepare = ["prepare", str(data / "manifest.jsonl"), prepared, "--model", str(model), "--workers", "1"]
+    assert main(prepare) == 0
+    assert "2 studies prepared, 0 were there already" in capsys.readouterr().out
+    evaluate = ["evaluate", str(data / "manifest.jsonl"), prepared, "--model", str(model)]
+    assert main([*evaluate, "--output", str(tmp_path / "scores")]) == 0
+    assert "all positive" in capsys.readouterr().out
+    assert len((tmp_path / "scores" / "reports.jsonl").read_text().splitlines()) == 2
+
+
+def test_prepare_names_what_it_leaves_out(
+    model: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies = [ManifestStudy(key, key, "train", (name,)) for key, name in (("good", scan.name), ("bad", "no.nii"))]
+    write_manifest(tmp_path / "manifest.jsonl", studies)
+    (tmp_path / "no.nii").write_bytes(b"no image")
+    arguments = ["prepare", str(tmp_path / "manifest.jsonl"), str(tmp_path / "prepared"), "--workers", "1"]
+    assert main([*arguments, "--model", str(model)]) == 0
+    told = capsys.readouterr().out
+    assert "1 studies prepared" in told
+    assert "left out: bad:" in told
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["inspect", "nowhere"], "nowhere"),
+        (["report", "SCAN", "--model", "a/folder/that/is/not/there"], "no such folder, and not found on the hub"),
+        (["train", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["evaluate", "nowhere.jsonl", "prepared"], "no manifest nowhere.jsonl"),
+        (["prepare", "nowhere.jsonl", "prepared"], "no manifest nowhere.jsonl"),
+    ],
+)
+def test_a_callers_mistake_is_one_line_and_status_2(
+    arguments: list[str], words: str, scan: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(scan) if argument == "SCAN" else argument for argument in arguments]
+    if given[0] == "evaluate":
+        given += ["--model", str(model)]
+    assert main(given) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("msvlm: ")
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_a_process_ends_with_the_status_and_without_traceback() -> None:
+    told = run_apart("inspect", "nowhere")
+    assert told.startswith("2: msvlm: ")
+    assert "Traceback" not in told
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("msvlm 0")

@@ -1,0 +1,139 @@
+"""A model is scored on held-out studies beside trivial answers, and what it wrote is kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_model, tiny_batch, tiny_study
+
+from msvlm.data.embeddings import VectorStore
+from msvlm.data.manifest import ManifestStudy, write_manifest
+from msvlm.data.prepared import PreparedStore
+from msvlm.data.text import split_report
+from msvlm.errors import DataError, InputMismatchError
+from msvlm.evaluation.evaluate import evaluate, score_reports
+from msvlm.evaluation.scoreboard import Evaluation
+from msvlm.findings import CHEST_FINDING_NAMES
+from msvlm.imaging.preprocess import prepare_study
+from msvlm.labeling import label_report
+from msvlm.reporting.reporter import Reporter
+
+SPLITS = ("train",) * 12 + ("validation",) * 6 + ("test",) * 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """manifest.jsonl and the folder `prepared`: every second patient has a nodule and is bright."""
+    folder = tmp_path_factory.mktemp("data")
+    store = PreparedStore.create(folder / "prepared", INPUT, (2, 2))
+    studies = []
+    for number, split in enumerate(SPLITS):
+        study = tiny_study(300 + number, is_bright=number % 2 == 0)
+        store.write(prepare_study(study, INPUT), None)
+        findings, impression = split_report(NODULE_REPORT if number % 2 == 0 else CLEAR_REPORT)
+        studies.append(ManifestStudy(study.key, f"p{number}", split, ("none",), findings, impression))
+    write_manifest(folder / "manifest.jsonl", studies)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scores")
+
+
+@pytest.fixture(scope="module")
+def evaluation(model: Path, data: Path, output: Path) -> Evaluation:
+    return evaluate(model, data / "manifest.jsonl", data / "prepared", output)
+
+
+def f1(evaluation: Evaluation, row: str, finding: str) -> float:
+    return evaluation.row(row).scores.findings[CHEST_FINDING_NAMES.index(finding)].f1
+
+
+def test_the_rows_that_a_score_must_be_read_beside_are_there(evaluation: Evaluation) -> None:
+    assert [row.name for row in evaluation.rows] == [
+        "generated report",
+        "findings head",
+        "no image",
+        "another patient's image",
+        "all negative",
+        "all positive",
+        "commonest report",
+        "HU ridge",
+    ]
+    assert (evaluation.studies, evaluation.patients) == (6, 6)
+
+
+def test_trivial_rows_score_what_they_must(evaluation: Evaluation) -> None:
+    assert evaluation.row("all negative").scores.macro_f1 == 0.0
+    assert f1(evaluation, "all positive", "lung_nodule") == pytest.approx(2 * 0.5 / 1.5)
+    assert f1(evaluation, "commonest report", "lung_nodule") == pytest.approx(2 * 0.5 / 1.5)
+    assert f1(evaluation, "HU ridge", "lung_nodule") == 1.0
+
+
+def test_a_model_that_learned_the_studies_beats_itself_without_their_image(evaluation: Evaluation) -> None:
+    assert f1(evaluation, "generated report", "lung_nodule") == 1.0
+    assert f1(evaluation, "findings head", "lung_nodule") == 1.0
+    assert f1(evaluation, "no image", "lung_nodule") < 1.0
+    assert f1(evaluation, "another patient's image", "lung_nodule") < 1.0
+    assert evaluation.row("findings head").auc[CHEST_FINDING_NAMES.index("lung_nodule")] == 1.0
+
+
+def test_what_was_written_is_kept_beside_what_is_true(evaluation: Evaluation, output: Path) -> None:
+    lines = [json.loads(line) for line in (output / "reports.jsonl").read_text().splitlines()]
+    assert [line["true"] for line in lines] == [NODULE_REPORT, CLEAR_REPORT] * 3
+    assert [line["generated"] for line in lines] == [NODULE_REPORT, CLEAR_REPORT] * 3
+    assert len({line["without_image"] for line in lines}) == 1
+    assert json.loads((output / "scores.json").read_text())["studies"] == evaluation.studies
+    assert (output / "scores.txt").read_text() == evaluation.to_text()
+    assert (output / "scores.csv").read_text() == evaluation.to_csv()
+
+
+def test_slice_vectors_from_disk_give_the_same_drafts(
+    evaluation: Evaluation, model: Path, data: Path, tmp_path: Path
+) -> None:
+    reporter = Reporter.from_pretrained(model)
+    store = VectorStore.create(tmp_path / "vectors", reporter.model.slice_encoder.weights_hash())
+    for number in range(len(SPLITS)):
+        study = tiny_study(300 + number, is_bright=number % 2 == 0)
+        vectors = reporter.model.encode(tiny_batch(study)).slice_vectors
+        assert vectors is not None
+        store.write(study.key, vectors.numpy())
+    from_disk = evaluate(
+        model, data / "manifest.jsonl", data / "prepared", tmp_path / "scores", vectors=tmp_path / "vectors"
+    )
+    assert from_disk.row("generated report") == evaluation.row("generated report")
+
+
+def test_studies_that_are_not_prepared_are_named(model: Path, data: Path, tmp_path: Path) -> None:
+    lines = (data / "manifest.jsonl").read_text()
+    missing = '{"key": "lost", "patient": "p99", "split": "test", "series": ["none"]}\n'
+    (tmp_path / "manifest.jsonl").write_text(missing + lines)
+    evaluation = evaluate(model, tmp_path / "manifest.jsonl", data / "prepared", tmp_path, limit=3)
+    assert evaluation.not_prepared == ("lost",)
+    assert evaluation.studies == 2
+    assert "not scored, as they are not prepared: lost" in evaluation.to_text()
+    with pytest.raises(DataError, match="none of 1 test studies is prepared"):
+        evaluate(model, tmp_path / "manifest.jsonl", data / "prepared", tmp_path, limit=1)
+
+
+def test_slices_prepared_for_another_model_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    PreparedStore.create(tmp_path / "other", replace(INPUT, pixel_spacing_mm=3.0), (2, 2))
+    with pytest.raises(InputMismatchError, match="pixel_spacing_mm"):
+        evaluate(model, data / "manifest.jsonl", tmp_path / "other", tmp_path)
+
+
+def test_drafts_are_scored_by_what_they_state() -> None:
+    truth = [label_report(NODULE_REPORT), label_report(CLEAR_REPORT)]
+    row = score_reports([NODULE_REPORT, NODULE_REPORT], truth, ["p1", "p2"])
+    assert row.scores.findings[CHEST_FINDING_NAMES.index("lung_nodule")].precision == 0.5
+    assert row.distinct == 0.5
+    assert row.places is not None and row.places.lobe == 1.0
+    assert np.isfinite(row.macro_f1_interval.high)

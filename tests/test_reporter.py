@@ -1,0 +1,210 @@
+"""A study goes in and a report comes out: sections, sentences, slices that exist, probabilities, warnings."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import NODULE_REPORT, save_tiny_model, tiny_batch, tiny_study, untrained_tiny_model
+
+from msvlm.data.text import join_report
+from msvlm.errors import ModelError, StudyError
+from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty
+from msvlm.report import Report
+from msvlm.reporting.drafting import draft, state_findings
+from msvlm.reporting.out_of_domain import TrainingDomain, fit_training_domain
+from msvlm.reporting.reporter import Reporter
+from msvlm.reporting.sentences import SentenceScorer, cut
+from msvlm.study import Study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def reporter(folder: Path) -> Reporter:
+    return Reporter.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def report(reporter: Reporter) -> Report:
+    return reporter.write(tiny_study(1))
+
+
+def test_the_draft_is_the_text_that_the_model_writes(report: Report) -> None:
+    assert join_report(report.findings, report.impression) == NODULE_REPORT
+    assert len(report.findings_sentences) == 3
+    assert len(report.impression_sentences) == 1
+
+
+def test_sentences_say_what_they_are_about(report: Report) -> None:
+    nodule, effusion, thyroid = report.findings_sentences
+    assert (nodule.finding, nodule.is_positive) == ("lung_nodule", True)
+    assert (effusion.finding, effusion.is_positive) == ("pleural_effusion", False)
+    assert (thyroid.finding, thyroid.is_positive) == ("", False)
+
+
+def test_evidence_names_slices_of_the_series_that_was_read(report: Report) -> None:
+    study = tiny_study(1)
+    slices = {series.key: len(series.voxels) for series in study.series}
+    pieces = [piece for sentence in report.sentences for piece in sentence.evidence]
+    assert report.findings_sentences[0].evidence
+    assert all(0 <= piece.slice_index < slices[piece.series_key] for piece in pieces)
+
+
+def test_support_is_what_the_findings_head_gives(report: Report) -> None:
+    nodule, effusion, thyroid = report.findings_sentences
+    assert nodule.support == pytest.approx(report.probabilities["lung_nodule"])
+    assert effusion.support == pytest.approx(1.0 - report.probabilities["pleural_effusion"])
+    assert 0.5 < thyroid.support <= 1.0
+
+
+def test_all_findings_have_a_probability(report: Report) -> None:
+    assert tuple(report.probabilities) == CHEST_FINDING_NAMES
+    assert all(0.0 <= probability <= 1.0 for probability in report.probabilities.values())
+
+
+def test_what_was_left_out_and_by_whom_it_was_written_is_told(reporter: Reporter, report: Report) -> None:
+    assert report.series_used == ("s2",)
+    assert report.left_out == tiny_study(1).left_out
+    assert report.model == f"tiny {reporter.model.weights_hash()}"
+
+
+def test_reading_a_written_report_is_identity(report: Report) -> None:
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_the_same_study_gets_the_same_report(reporter: Reporter, report: Report) -> None:
+    assert reporter.write(tiny_study(1)) == report
+
+
+def test_slices_from_foot_to_head_give_the_same_evidence_counted_from_the_other_end(
+    reporter: Reporter, report: Report
+) -> None:
+    series = tiny_study(1).series[0]
+    turned = replace(series, voxels=series.voxels[::-1], positions_ras_mm=series.positions_ras_mm[::-1])
+    other = reporter.write(Study("study1", (turned,)))
+    for sentence, same in zip(report.sentences, other.sentences, strict=True):
+        mirrored = [(piece.series_key, len(series.voxels) - 1 - piece.slice_index) for piece in sentence.evidence]
+        assert [(piece.series_key, piece.slice_index) for piece in same.evidence] == mirrored
+
+
+def test_another_patients_image_changes_the_visual_tokens_and_the_report(reporter: Reporter) -> None:
+    batch = reporter.model.encode(tiny_batch(tiny_study(1), tiny_study(2, is_bright=False)))
+    drafts = draft(reporter.model, reporter.text, batch)
+    assert not torch.allclose(drafts.visual_tokens[0], drafts.visual_tokens[1], atol=1e-3)
+    assert drafts.texts[0] != drafts.texts[1]
+
+
+def test_drafting_together_equals_drafting_one_by_one(reporter: Reporter) -> None:
+    studies = (tiny_study(1), tiny_study(2, is_bright=False, slices=7), tiny_study(3, slices=4))
+    together = draft(reporter.model, reporter.text, reporter.model.encode(tiny_batch(*studies)))
+    alone = [draft(reporter.model, reporter.text, reporter.model.encode(tiny_batch(study))) for study in studies]
+    assert together.texts == tuple(drafts.texts[0] for drafts in alone)
+    assert together.statements == tuple(drafts.statements[0] for drafts in alone)
+
+
+def test_a_draft_without_image_does_not_depend_on_the_image(reporter: Reporter) -> None:
+    batch = reporter.model.encode(tiny_batch(tiny_study(1), tiny_study(2, is_bright=False)))
+    blind = draft(reporter.model, reporter.text, batch, torch.ones(20, dtype=torch.bool))
+    assert blind.texts[0] == blind.texts[1]
+
+
+def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Reporter) -> None:
+    batch = reporter.model.encode(tiny_batch(tiny_study(1)))
+    scorer = SentenceScorer(reporter.model, reporter.text, batch, "none", NODULE_REPORT)
+    nothing = np.zeros((1, 10), dtype=bool)
+    scores = scorer(nothing)
+    assert scores.shape == (1, len(cut(reporter.text, NODULE_REPORT)))
+    written = reporter.text.training_batch(["none"], [NODULE_REPORT])
+    with torch.inference_mode():
+        log_odds = torch.log_softmax(reporter.model(batch, written).logits[0, :-1], dim=-1)
+        wanted = written.labels[0, 1:]
+        places = wanted >= 0
+        whole = log_odds[places, wanted[places]].sum()
+    assert scores.sum() >= float(whole) - 1e-3
+    assert scores.sum() == pytest.approx(float(whole), abs=2.0)
+
+
+def test_hidings_scored_together_equal_hidings_scored_alone(reporter: Reporter) -> None:
+    batch = reporter.model.encode(tiny_batch(tiny_study(1)))
+    scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
+    hidden = np.random.default_rng(0).random((5, 10)) < 0.4
+    alone = np.concatenate([scorer(row[None]) for row in hidden])
+    assert scorer(hidden) == pytest.approx(alone, abs=1e-3)
+
+
+def test_hiding_every_slice_makes_what_the_image_told_less_likely(reporter: Reporter) -> None:
+    batch = reporter.model.encode(tiny_batch(tiny_study(1)))
+    scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
+    seen, blind = scorer(np.stack([np.zeros(10, dtype=bool), np.ones(10, dtype=bool)]))
+    assert seen[0] > blind[0]
+
+
+def test_the_heads_answer_puts_a_lobe_on_its_side_and_names_one_degree() -> None:
+    model = untrained_tiny_model()
+    with torch.inference_mode():
+        findings = model.read(model.encode(tiny_batch(tiny_study(1)))).findings
+    likely = torch.full_like(findings.attribute_logits, 2.0)
+    likely[..., ATTRIBUTES.index("right")] = -2.0
+    likely[..., ATTRIBUTES.index("severe")] = 3.0
+    findings = replace(
+        findings,
+        presence_logits=torch.full_like(findings.presence_logits, 3.0),
+        attribute_logits=likely,
+        log_sizes_mm=torch.full_like(findings.log_sizes_mm, np.log(13.7)),
+    )
+    stated = {item.name: item for item in state_findings(findings, model)[0]}
+    assert stated["emphysema"].attributes >= {"right", "left", "right upper lobe", "severe"}
+    assert not stated["emphysema"].attributes & {"mild", "moderate"}
+    assert stated["lymphadenopathy"].attributes == frozenset()
+    assert stated["lung_nodule"].size_mm == 14.0
+    assert stated["emphysema"].size_mm is None
+
+
+def test_the_heads_answer_follows_the_models_thresholds() -> None:
+    model = untrained_tiny_model()
+    with torch.inference_mode():
+        findings = model.read(model.encode(tiny_batch(tiny_study(1)))).findings
+    thresholds = torch.sigmoid(findings.presence_logits[0]).detach()
+    model.findings_head.thresholds.copy_(thresholds - 0.01)
+    assert all(item.certainty is Certainty.PRESENT for item in state_findings(findings, model)[0])
+    model.findings_head.thresholds.copy_(thresholds + 0.01)
+    assert all(item.certainty is Certainty.ABSENT for item in state_findings(findings, model)[0])
+
+
+def test_a_study_unlike_those_trained_on_is_warned_of(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    features = 2 * np.prod(untrained_tiny_model().standardiser.mean.shape)
+    summaries = np.random.default_rng(0).normal(50.0, 0.1, size=(60, features)).astype(np.float32)
+    fit_training_domain(summaries, summaries, ("CT",), ("head",), "heads only").save(tmp_path / "model")
+    warnings = Reporter.from_pretrained(tmp_path / "model").write(tiny_study(1)).warnings
+    assert "heads only" in warnings[0]
+    assert "s2 shows 'chest'" in warnings[1]
+    assert "does not look like" in warnings[2]
+
+
+def test_a_model_without_a_record_of_its_training_says_so(folder: Path, report: Report) -> None:
+    assert TrainingDomain.load(folder) is None
+    assert "nothing is known of what this model was trained on" in report.warnings[0]
+
+
+def test_a_study_without_series_is_refused(reporter: Reporter) -> None:
+    with pytest.raises(StudyError, match="a1: no series to read"):
+        reporter.write(Study("a1", ()))
+
+
+def test_a_model_without_a_language_model_is_refused(tmp_path: Path) -> None:
+    untrained_tiny_model().save_pretrained(tmp_path / "mute")
+    with pytest.raises(ModelError, match="mute has no language model"):
+        Reporter.from_pretrained(tmp_path / "mute")
+
+
+def test_an_unknown_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="nowhere: no such folder, and not found on the hub"):
+        Reporter.from_pretrained(tmp_path / "nowhere")
