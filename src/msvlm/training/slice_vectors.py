@@ -17,8 +17,6 @@ FITTED_STUDIES = 64
 """How many training studies the standardisation is fitted on."""
 FITTED_SLICES = 12
 """Slices drawn of each of them."""
-LEAST_SCALE = 1e-3
-"""A feature that varies less is left on its own scale, so that a constant does not turn into noise."""
 
 
 @torch.no_grad()
@@ -43,7 +41,7 @@ def store_vectors(model: MsVlm, datasets: Iterable[StudyDataset], store: VectorS
 @torch.no_grad()
 def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, seed: int) -> None:
     """Fits the standardisation of slice vectors on slices of the training split; does nothing where it is fitted."""
-    if model.standardiser.is_fitted:
+    if bool(model.standardiser.fitted):
         return
     model.eval()
     vectors = []
@@ -54,8 +52,7 @@ def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, 
         assert batch.slice_vectors is not None
         vectors.append(batch.slice_vectors.float())
     together = torch.cat(vectors)
-    scale = together.std(dim=0)
-    model.standardiser.fit(together.mean(dim=0), torch.where(scale < LEAST_SCALE, torch.ones_like(scale), scale))
+    model.standardiser.fit(together.mean(dim=0), together.std(dim=0))
 
 
 def vectors_hash(model: MsVlm) -> str:
