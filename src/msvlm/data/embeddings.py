@@ -81,13 +81,16 @@ class VectorStore:
         Raises:
             DataError: the study is not here, or has no such slice.
         """
-        if key not in self:
-            raise DataError(f"{key}: no slice vectors in {self.folder.name}; encode the study first")
-        return SliceArray(self._path(key) / "vectors").read(slices).astype(np.float32)
+        return self._vectors(key).read(slices).astype(np.float32)
 
     def slice_count(self, key: str) -> int:
         """How many slices a study has."""
-        return SliceArray(self._path(key) / "vectors").shape[0]
+        return self._vectors(key).shape[0]
+
+    def _vectors(self, key: str) -> SliceArray:
+        if key not in self:
+            raise DataError(f"{key}: no slice vectors in {self.folder.name}; encode the study first")
+        return SliceArray(self._path(key) / "vectors")
 
     def _path(self, key: str) -> Path:
         return self.folder / _STUDIES / check_key(key)

@@ -11,7 +11,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 
 from msvlm.data.whole_folders import check_key, write_whole_file
 from msvlm.errors import DataError
-from msvlm.findings import FindingStatement
+from msvlm.findings import Certainty, FindingStatement
 from msvlm.labeling import label_report
 
 SPLITS = ("train", "validation", "test")
@@ -171,7 +171,7 @@ def _mined(text: str) -> tuple[FindingStatement, ...]:
     return label_report(text)
 
 
-def _told(error: BaseException, _: type | None) -> str:
+def _told(error: BaseException, _: object) -> str:
     if isinstance(error, KeyError):
         return f"field {error} is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
@@ -179,13 +179,13 @@ def _told(error: BaseException, _: type | None) -> str:
     return str(error)
 
 
-def _text(value: object, _: type) -> str:
+def _text(value: object, _: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__}, where text is wanted")
     return value
 
 
-def _texts(value: object, _: type) -> tuple[str, ...]:
+def _texts(value: object, _: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{type(value).__name__}, where a list of texts is wanted")
     return tuple(_text(item, str) for item in value)
@@ -194,7 +194,8 @@ def _texts(value: object, _: type) -> tuple[str, ...]:
 def _make_converter() -> cattrs.Converter:
     """JSON <-> studies. Stricter than cattrs is: nothing is turned into text, and no unknown field is passed over."""
     converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook_func(lambda kind: kind is str, _text)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(Certainty, lambda value, _: Certainty(value))
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
     converter.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
     converter.register_unstructure_hook(

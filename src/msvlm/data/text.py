@@ -27,7 +27,7 @@ REQUEST = "Write the findings and the impression of this study's radiology repor
 
 _BYTES = 256
 _SPECIAL_TOKENS = ("<pad>", "<begin>", "<end>", VISUAL_TOKEN)
-_HEADING = re.compile(r"(?:\A|(?<=[.!?\n]))\s*(findings|impression)\s*:\s*", re.IGNORECASE)
+_HEADING = re.compile(r"(?:\A|(?<=[.!?:\n]))\s*(findings|impression)\s*:", re.IGNORECASE)
 _KINDS = {kind.name: kind for kind in CHEST_FINDINGS}
 
 

@@ -1,0 +1,230 @@
+"""Reports and cues <-> tokens."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from msvlm.data.text import (
+    VISUAL_TOKEN,
+    ReportText,
+    Section,
+    corrupt_cues,
+    join_report,
+    split_report,
+    train_tokenizer,
+    write_cues,
+)
+from msvlm.errors import ConfigError, DataError, ModelError
+from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, CHEST_FINDINGS, Certainty, FindingStatement
+from msvlm.labeling import split_sentences
+
+FINDINGS = "A 14 mm nodule is seen in the right upper lobe. No pleural effusion.\nThe heart is not enlarged (CTR 0.45)."
+IMPRESSION = "1. Lung nodule, right upper lobe, 14 x 9 mm. 2. No effusion."
+REPORT = join_report(FINDINGS, IMPRESSION)
+TOKENIZER = train_tokenizer([REPORT, "Findings: Emphysema – mild.\nImpression: Mild emphysema."], 700)
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}[user]{{ message['content'] }}[/user]{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+NODULE = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"right upper lobe", "right"}), 14.2)
+EFFUSION = FindingStatement("pleural_effusion", Certainty.UNCERTAIN, frozenset({"mild", "left"}))
+NO_EMPHYSEMA = FindingStatement("emphysema", Certainty.ABSENT)
+ALL_ABSENT = tuple(FindingStatement(name, Certainty.ABSENT) for name in CHEST_FINDING_NAMES)
+
+
+def report_text(visual_tokens: int = 3, chat: bool = False) -> ReportText:
+    tokenizer = train_tokenizer([REPORT], 700)
+    if chat:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    return ReportText(tokenizer, visual_tokens)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+@given(st.text(max_size=80))
+@example(REPORT)
+@example("  two  blanks\tand\r\n\n breaks , stops . 12.5 mm × 3 µm – “é” 肺 🫁 <end> <visual>")
+def test_any_text_is_told_without_loss(text: str) -> None:
+    assert TOKENIZER.decode(encode(TOKENIZER, text), skip_special_tokens=True) == text
+
+
+def test_numbers_are_told_digit_by_digit_and_frequent_words_as_one() -> None:
+    tokens = TOKENIZER.convert_ids_to_tokens(encode(TOKENIZER, "A 147 mm nodule"))
+    assert [token for token in tokens if token.strip("Ġ").isdigit()] == ["1", "4", "7"]
+    assert tokens[-1] == "Ġnodule"
+
+
+def test_the_tokenizer_is_saved_and_loaded_by_auto_tokenizer(tmp_path: Path) -> None:
+    TOKENIZER.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert encode(loaded, REPORT) == encode(TOKENIZER, REPORT)
+    assert loaded.decode(encode(loaded, REPORT)) == REPORT
+    before, after = ReportText(TOKENIZER, 3), ReportText(loaded, 3)
+    assert (before.visual_token_id, before.end_token_id) == (after.visual_token_id, after.end_token_id)
+    assert len(loaded) == len(TOKENIZER) <= 700
+
+
+def test_the_same_reports_train_the_same_tokenizer() -> None:
+    assert train_tokenizer([REPORT], 600).get_vocab() == train_tokenizer([REPORT], 600).get_vocab()
+
+
+def test_a_tokenizer_without_room_or_reports_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a vocabulary of 100 tokens; 260 at least"):
+        train_tokenizer([REPORT], 100)
+    with pytest.raises(DataError, match="no report to train a tokenizer on"):
+        train_tokenizer(["", ""])
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_training_rows_are_prompt_and_report_and_only_the_report_is_learned(chat: bool) -> None:
+    text = report_text(chat=chat)
+    cues, reports = ["lung nodule (right, 14 mm)", ""], [REPORT, "Findings: Normal."]
+    batch, prompts = text.training_batch(cues, reports), text.prompt_batch(cues)
+    assert batch.labels is not None
+    for row, report in enumerate(reports):
+        prompt = prompts.input_ids[row][prompts.attention_mask[row]]
+        answer = [*encode(text.tokenizer, report), text.end_token_id]
+        length = int(batch.attention_mask[row].sum())
+        assert batch.input_ids[row, :length].tolist() == [*prompt.tolist(), *answer]
+        assert batch.attention_mask[row, :length].all()
+        assert batch.labels[row, len(prompt) : length].tolist() == answer
+        assert (batch.labels[row, : len(prompt)] == -100).all() and (batch.labels[row, length:] == -100).all()
+        assert int((batch.input_ids[row] == text.visual_token_id).sum()) == 3
+        assert text.decode(batch.input_ids[row, len(prompt) :]) == report
+
+
+def test_prompts_are_padded_on_the_left() -> None:
+    batch = report_text().prompt_batch(["none", "lung nodule (right, 14 mm); emphysema"])
+    assert batch.labels is None
+    assert batch.attention_mask[:, -1].all() and not batch.attention_mask[0, 0] and batch.attention_mask[1].all()
+    assert (batch.attention_mask[0].int().diff() >= 0).all()
+
+
+def test_a_chat_model_is_asked_in_its_own_form() -> None:
+    text = report_text(chat=True)
+    prompt = text.tokenizer.decode(text.prompt_batch(["none"]).input_ids[0])
+    assert prompt.startswith(f"<begin>[user]{VISUAL_TOKEN * 3}\nCues: none\nWrite the findings")
+    assert prompt.endswith("[/user][assistant]")
+    assert (
+        report_text().tokenizer.decode(report_text().prompt_batch([""]).input_ids[0]) == f"<begin>{VISUAL_TOKEN * 3}\n"
+    )
+
+
+def test_what_looks_like_a_special_token_in_a_report_stays_text() -> None:
+    text = report_text()
+    report = f"Findings: {VISUAL_TOKEN} and <end> are words here."
+    batch = text.training_batch([""], [report])
+    assert int((batch.input_ids == text.visual_token_id).sum()) == 3
+    assert batch.labels is not None
+    assert text.decode(batch.labels[batch.labels >= 0]) == report
+
+
+def test_a_tokenizer_of_another_model_is_given_the_placeholder() -> None:
+    foreign = train_tokenizer([REPORT], 400)
+    bare = PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer, eos_token="<end>")
+    text = ReportText(bare, 2)
+    batch = text.training_batch(["", ""], ["A.", "A nodule."])
+    assert (batch.input_ids == text.visual_token_id).sum(dim=1).tolist() == [2, 2]
+    assert batch.input_ids[0, -1] == text.end_token_id and not batch.attention_mask[0, -1]
+    with pytest.raises(ModelError, match="no end token"):
+        ReportText(PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer), 2)
+
+
+def test_decoding_stops_at_the_end_token_and_skips_what_is_no_text() -> None:
+    text = report_text()
+    tokens = encode(text.tokenizer, "No effusion.")
+    padded = torch.tensor([10**6, *tokens, text.visual_token_id, text.end_token_id, *tokens])
+    assert text.decode(padded) == "No effusion."
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_sentence_spans_hold_the_tokens_of_their_sentences(chat: bool) -> None:
+    text = report_text(chat=chat)
+    spans = text.sentence_spans(REPORT)
+    batch = text.training_batch([""], [REPORT])
+    assert batch.labels is not None
+    tokens = batch.labels[0][batch.labels[0] >= 0]
+    expected = [(Section.FINDINGS, sentence) for sentence in split_sentences(FINDINGS)]
+    expected += [(Section.IMPRESSION, sentence) for sentence in split_sentences(IMPRESSION)]
+    assert [(span.section, span.text) for span in spans] == expected and len(spans) >= 5
+    for span in spans:
+        assert text.decode(tokens[span.first_token : span.end_token]).strip() == span.text
+    for before, after in pairwise(spans):
+        assert before.end_token <= after.first_token
+
+
+MALFORMED = (
+    "",
+    "no heading at all",
+    "IMPRESSION: A nodule. findings: A nodule. A nodule.",
+    "Findings: A nodule. A nodule.\nFindings: more\nImpression:\nImpression: x. Impression: y",
+    "before. Findings:Findings: Impression:",
+    "Findings: É – “quoted” 肺. A.\n\n• item one\n• item two",
+)
+
+
+@pytest.mark.parametrize("report", MALFORMED)
+def test_sentence_spans_follow_split_report_whatever_a_model_writes(report: str) -> None:
+    text = report_text()
+    spans = text.sentence_spans(report)
+    expected = [sentence for section in split_report(report) for sentence in split_sentences(section)]
+    assert [span.text for span in spans] == expected
+    tokens = torch.tensor(encode(text.tokenizer, report), dtype=torch.long)
+    for span in spans:
+        assert span.text in text.decode(tokens[span.first_token : span.end_token])
+
+
+@pytest.mark.parametrize("findings", ["", FINDINGS, "Findings are few: none."])
+@pytest.mark.parametrize("impression", ["", IMPRESSION, "Overall impression: stable"])
+def test_a_report_is_split_as_it_was_joined(findings: str, impression: str) -> None:
+    assert split_report(join_report(findings, impression)) == (findings, impression)
+
+
+def test_no_word_of_a_malformed_report_is_lost() -> None:
+    assert split_report(MALFORMED[1]) == ("no heading at all", "")
+    assert split_report(MALFORMED[2]) == ("A nodule. A nodule.", "A nodule.")
+    assert split_report(MALFORMED[3]) == ("A nodule. A nodule.\nmore", "x.\ny")
+    assert split_report(MALFORMED[4]) == ("before.", "")
+
+
+def test_cues_are_written_in_the_order_of_the_vocabulary() -> None:
+    expected = "lung nodule (right, right upper lobe, 14 mm); pleural effusion (left, mild)"
+    assert write_cues([EFFUSION, NO_EMPHYSEMA, NODULE]) == expected
+    assert write_cues([FindingStatement("mesorectal_fascia", Certainty.PRESENT), NODULE]).endswith(
+        "; mesorectal fascia"
+    )
+    assert write_cues([NO_EMPHYSEMA]) == write_cues([]) == "none"
+
+
+def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
+    generator = np.random.default_rng(0)
+    statements = (NODULE, EFFUSION, *ALL_ABSENT[:5])
+    assert corrupt_cues(statements, generator, 0.0, 0.0) == statements
+    dropped = [corrupt_cues(statements, generator, 0.3, 0.0) for _ in range(500)]
+    absent = np.array([[item.certainty is Certainty.ABSENT for item in row[:2]] for row in dropped])
+    assert 0.25 < absent.mean() < 0.35
+    assert all(row[2:] == statements[2:] for row in dropped)
+    told_wrongly = [corrupt_cues(ALL_ABSENT, generator, 0.0, 0.1) for _ in range(200)]
+    invented = [item for row in told_wrongly for item in row if item.certainty is not Certainty.ABSENT]
+    assert 0.08 < len(invented) / (200 * len(ALL_ABSENT)) < 0.12
+    allowed = {kind.name: set(kind.attributes) for kind in CHEST_FINDINGS}
+    for item in invented:
+        assert item.attributes <= allowed[item.name] <= set(ATTRIBUTES)
+        lobes = [word for word in item.attributes if word.endswith("lobe")]
+        assert len(lobes) <= 1 and all(lobe.split()[0] in item.attributes for lobe in lobes)
+    moved = corrupt_cues([NODULE] * 200, generator, 0.0, 1.0)
+    assert all(item.certainty is Certainty.PRESENT and 7 <= (item.size_mm or 0) <= 29 for item in moved)
+    assert len({item.attributes for item in moved}) == 5
+
+
+def test_corruption_is_drawn_from_the_generator_alone() -> None:
+    first, again = (corrupt_cues(ALL_ABSENT, np.random.default_rng(4), 0.1, 0.3) for _ in range(2))
+    assert first == again
