@@ -29,7 +29,8 @@ def read_study(path: Path | str | Sequence[Path | str], key: str = "") -> Study:
         by_kind: dict[FileKind, list[SourceFile]] = defaultdict(list)
         for source in sources:
             by_kind[source.kind].append(source)
-        dicom = read_dicom(by_kind.pop(FileKind.DICOM, []), keep_single_images=len(sources) == 1)
+        alone = len(sources) == 1 and sources[0].path == paths[0] and sources[0].archive is None
+        dicom = read_dicom(by_kind.pop(FileKind.DICOM, []), keep_single_images=alone)
         series, left_out = list(dicom.series), list(dicom.left_out)
         for number, source in enumerate(by_kind.pop(FileKind.NIFTI, []), start=1):
             result = _nifti_or_reason(source, f"n{number}")

@@ -19,6 +19,13 @@ _IMAGE_CLASSES = {"", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"}
 _HU_TYPES = {"", "HU", "US", "HU_MOD"}
 """Rescale types under which CT values are HU; US ("unspecified") is what many writers say of them."""
 
+_MODALITIES = {
+    "AU", "BI", "CR", "DOC", "DX", "ECG", "EPS", "ES", "GM", "IO", "IVOCT", "IVUS", "KO", "M3D", "MG", "NM", "OCT",
+    "OP", "OPT", "OT", "PR", "PT", "PX", "REG", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN", "RTSTRUCT", "SC", "SEG",
+    "SM", "SR", "US", "XA", "XC",
+}  # fmt: skip
+"""DICOM PS3.3 C.7.3.1.1.1, those of which images or their companions come along with CT and MR."""
+
 _UNIT_TOLERANCE = 0.01
 
 
@@ -51,7 +58,7 @@ def _object_name(header: DicomHeader) -> str:
 
 def _kind(header: DicomHeader) -> str | None:
     colour = header.samples_per_pixel > 1 or header.photometric.startswith(("RGB", "YBR", "PALETTE"))
-    in_colour = f" in colour ({header.photometric or 'RGB'})" if colour else ""
+    in_colour = f" in colour ({_safe_code(header.photometric)})" if colour else ""
     if header.sop_class_uid == SECONDARY_CAPTURE:
         shown = {"DOSE_INFO": ": a dose sheet", "PATIENT_INFO": ": a patient sheet"}
         named = [text for value, text in shown.items() if value in header.image_type]
@@ -67,9 +74,9 @@ def _kind(header: DicomHeader) -> str | None:
     return None
 
 
-def _safe_code(modality: str) -> str:
-    """A DICOM code, or a word for what is no code and might be anything."""
-    return modality if modality.isalnum() and len(modality) <= 10 else "not told"
+def _safe_code(code: str) -> str:
+    """A code of DICOM's, or a word for what is none and might be anything."""
+    return code if code in _MODALITIES or code.startswith(("RGB", "YBR_", "PALETTE COLOR")) else "of no standard code"
 
 
 def _geometry(header: DicomHeader) -> str | None:

@@ -1,0 +1,126 @@
+"""Study -> a plain description: what was read, where it lies, what is odd and what was left out and why."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from msvlm.imaging.geometry import distinct_gaps_mm
+from msvlm.study import LeftOut, Modality, Series, Study
+
+_GAPS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class SeriesDescription:
+    """One series in numbers.
+
+    Attributes:
+        spacing_mm: between rows, between columns, and the usual gap between slices (0 for a single slice).
+        gaps_mm: the gaps that occur, each once, ascending.
+        lowest, highest: values in HU for CT, else on the scanner's scale; padding aside.
+        extent_mm: from the first slice to the last, along their normal.
+    """
+
+    key: str
+    modality: str
+    plane: str
+    weighting: str
+    slices: int
+    rows: int
+    columns: int
+    spacing_mm: tuple[float, float, float]
+    gaps_mm: tuple[float, ...]
+    tilt_degrees: float
+    extent_mm: float
+    lowest: float
+    highest: float
+    padding_value: float | None
+    body_part: str
+    b_value_s_mm2: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StudyDescription:
+    """A study in words and numbers; free of patient data."""
+
+    key: str
+    series: tuple[SeriesDescription, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def to_text(self) -> str:
+        """Lines for a terminal."""
+        lines = [f"study {self.key}: {len(self.series)} series read, {len(self.left_out)} left out"]
+        for each in self.series:
+            lines += _lines(each)
+        if self.left_out:
+            lines.append("left out:")
+            lines += [f"  {item.name}: {item.reason}" for item in self.left_out]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The same as one JSON object, indented."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def describe_study(study: Study) -> StudyDescription:
+    """What `msvlm inspect` tells of a study."""
+    return StudyDescription(study.key, tuple(describe_series(series) for series in study.series), study.left_out)
+
+
+def describe_series(series: Series) -> SeriesDescription:
+    """One series in numbers."""
+    slices, rows, columns = series.voxels.shape
+    gaps_mm = series.slice_gaps_mm
+    lowest, highest = _range(series)
+    row_mm, column_mm = series.pixel_spacing_mm
+    usual_mm = float(np.median(np.abs(gaps_mm))) if len(gaps_mm) else 0.0
+    return SeriesDescription(
+        key=series.key,
+        modality=series.modality.value,
+        plane=series.plane.value,
+        weighting=series.weighting.value,
+        slices=slices,
+        rows=rows,
+        columns=columns,
+        spacing_mm=(round(row_mm, 4), round(column_mm, 4), round(usual_mm, 4)),
+        gaps_mm=tuple(round(gap_mm, 4) for gap_mm in distinct_gaps_mm(gaps_mm)),
+        tilt_degrees=round(series.tilt_degrees, 2),
+        extent_mm=round(float(abs(gaps_mm.sum())), 2),
+        lowest=lowest,
+        highest=highest,
+        padding_value=series.padding_value,
+        body_part=series.body_part,
+        b_value_s_mm2=series.b_value_s_mm2,
+        notes=series.notes,
+    )
+
+
+def _range(series: Series) -> tuple[float, float]:
+    voxels = series.voxels
+    if series.padding_value is not None and (
+        voxels.min() == series.padding_value or voxels.max() == series.padding_value
+    ):
+        seen = voxels[voxels != series.padding_value]
+        voxels = seen if seen.size else voxels
+    return round(float(voxels.min()), 4), round(float(voxels.max()), 4)
+
+
+def _lines(each: SeriesDescription) -> list[str]:
+    row_mm, column_mm, gap_mm = each.spacing_mm
+    unit = " HU" if each.modality == Modality.CT.value else ""
+    b_value = "" if each.b_value_s_mm2 is None else f" b {each.b_value_s_mm2:g} s/mm2"
+    body_part = f", {each.body_part}" if each.body_part else ""
+    padding = "" if each.padding_value is None else f", padding {each.padding_value:g}"
+    gaps = f"{gap_mm:g} mm"
+    if len(each.gaps_mm) > 1:
+        more = " ..." if len(each.gaps_mm) > _GAPS_SHOWN else ""
+        gaps = f"{', '.join(f'{gap:g}' for gap in each.gaps_mm[:_GAPS_SHOWN])}{more} mm"
+    return [
+        f"{each.key}: {each.modality} {each.plane} {each.weighting}{b_value}{body_part}",
+        f"  {each.slices} slices of {each.rows} x {each.columns}, {row_mm:g} x {column_mm:g} mm, gaps {gaps}, "
+        f"{each.extent_mm:g} mm in all, tilt {each.tilt_degrees:g} degrees",
+        f"  {each.lowest:g} to {each.highest:g}{unit}{padding}",
+        *(f"  note: {note}" for note in each.notes),
+    ]

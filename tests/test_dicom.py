@@ -1,0 +1,316 @@
+"""DICOM files -> Series: grouping, order, rescaling, places, and what is said of faults."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import assert_same_series, copied, ct_series, edit, mr_series, set_values, written
+from pydicom.dataset import FileDataset
+from pydicom.uid import generate_uid
+
+from msvlm.errors import StudyError
+from msvlm.imaging.read import read_study
+from msvlm.study import Plane, Series, Study, Weighting
+
+
+def only(study: Study) -> Series:
+    assert len(study.series) == 1
+    return study.series[0]
+
+
+def reasons(study: Study) -> str:
+    return "\n".join(f"{item.name}: {item.reason}" for item in study.left_out)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4)))[::5])
+def test_slices_are_ordered_by_position_whatever_the_files_are_called(tmp_path: Path, order: tuple[int, ...]) -> None:
+    expected = ct_series(slices=4)
+    for place, path in zip(order, written(tmp_path, expected), strict=True):
+        set_values(path, InstanceNumber=10 - place)
+        path.rename(tmp_path / f"{place}")
+    assert_same_series(only(read_study(tmp_path)), expected)
+
+
+def test_each_slice_is_rescaled_by_its_own_slope_and_intercept(tmp_path: Path) -> None:
+    series = mr_series()
+    for index, path in enumerate(written(tmp_path, series)):
+        set_values(path, RescaleSlope=str(0.5 + index), RescaleIntercept=str(-index))
+    factors = np.arange(5)[:, None, None]
+    read = only(read_study(tmp_path))
+    np.testing.assert_allclose(read.voxels, series.voxels * (0.5 + factors) - factors, rtol=1e-6)
+    assert read.voxels.dtype == np.float32
+    assert any("real numbers" in note for note in read.notes)
+
+
+def test_whole_hounsfield_units_stay_int16(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        set_values(path, RescaleIntercept="-24", RescaleSlope="2")
+    read = only(read_study(tmp_path))
+    np.testing.assert_array_equal(read.voxels, ct_series().voxels * 2 - 24)
+    assert read.voxels.dtype == np.int16
+
+
+def test_a_missing_slice_is_named_with_its_gap(tmp_path: Path) -> None:
+    written(tmp_path, ct_series(slices=10))[4].unlink()
+    read = only(read_study(tmp_path))
+    assert len(read.voxels) == 9
+    assert (
+        "gaps of 2.50 mm, but of 5.00 mm between slices 3 and 4 (counted from 0): 1 slice is missing" in read.notes[0]
+    )
+
+
+def test_uneven_slices_are_read_where_they_lie(tmp_path: Path) -> None:
+    expected = ct_series(slices=6)
+    positions = expected.positions_ras_mm.copy()
+    positions[3:, 2] += 1.1
+    expected = replace(expected, positions_ras_mm=positions)
+    written(tmp_path, expected)
+    read = only(read_study(tmp_path))
+    assert_same_series(read, expected)
+    assert any("unevenly spaced: gaps of 2.50, 3.60 mm" in note for note in read.notes)
+
+
+def test_a_tilted_series_keeps_its_slices_and_says_so(tmp_path: Path) -> None:
+    angle = np.radians(15.0)
+    tilted = replace(ct_series(), row_steps_ras_mm=np.tile((0.0, -0.8 * np.cos(angle), 0.8 * np.sin(angle)), (8, 1)))
+    written(tmp_path, tilted)
+    read = only(read_study(tmp_path))
+    assert_same_series(read, tilted)
+    assert read.tilt_degrees == pytest.approx(15.0, abs=1e-3)
+    assert any("tilted by 15.0 degrees" in note for note in read.notes)
+
+
+def test_exact_copies_are_dropped_and_counted(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    copied(paths[2], "again")
+    copied(paths[5], "and again")
+    read = only(read_study(tmp_path))
+    assert_same_series(read, ct_series())
+    assert "2 exact copies of slices dropped" in read.notes
+
+
+def test_slices_at_one_position_that_differ_leave_the_series_out(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    pixels = pydicom.dcmread(paths[2]).PixelData
+    copied(paths[2], "other", PixelData=pixels[::-1])
+    with pytest.raises(StudyError, match=r"slices 2 and 3 of 9 .* lie at the same position but differ"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "label"),
+    [("AcquisitionNumber", 2, "s2-a2"), ("ConvolutionKernel", "B70f", "s2-k2"), ("KVP", "80", "s2-t2")],
+)
+def test_two_volumes_in_one_series_are_told_apart(tmp_path: Path, keyword: str, value: object, label: str) -> None:
+    other = replace(ct_series(seed=5), key="s2")
+    for path in written(tmp_path / "two", other):
+        instance = pydicom.dcmread(path).InstanceNumber
+        set_values(path, **{keyword: value}, InstanceNumber=instance + 100, SOPInstanceUID=generate_uid())
+    written(tmp_path / "one", ct_series())
+    first, second = read_study(tmp_path).series
+    assert second.key == label
+    assert_same_series(first, ct_series())
+    assert_same_series(second, other)
+    assert "told apart from the rest of s2" in first.notes[0]
+
+
+def test_interleaved_ct_acquisitions_are_two_stacks(tmp_path: Path) -> None:
+    for index, path in enumerate(written(tmp_path)):
+        set_values(path, AcquisitionNumber=1 + index % 2)
+    first, second = read_study(tmp_path).series
+    np.testing.assert_array_equal(first.voxels, ct_series().voxels[::2])
+    np.testing.assert_array_equal(second.voxels, ct_series().voxels[1::2])
+
+
+def test_acquisitions_that_follow_one_another_are_one_stack(tmp_path: Path) -> None:
+    for index, path in enumerate(written(tmp_path)):
+        set_values(path, AcquisitionNumber=1 + index // 2)
+    assert_same_series(only(read_study(tmp_path)), ct_series())
+
+
+def test_b_values_at_the_same_positions_are_told_apart(tmp_path: Path) -> None:
+    for place, b_value in enumerate((0.0, 400.0, 800.0)):
+        series = mr_series("s6", Weighting.DWI, b_value)
+        for path in written(tmp_path / str(place), series):
+            set_values(path, SOPInstanceUID=generate_uid())
+    study = read_study(tmp_path)
+    assert [series.key for series in study.series] == ["s6-b0", "s6-b400", "s6-b800"]
+    assert [series.b_value_s_mm2 for series in study.series] == [0.0, 400.0, 800.0]
+    assert {series.weighting for series in study.series} == {Weighting.DWI}
+
+
+def test_b_value_0_without_diffusion_is_no_b_value(tmp_path: Path) -> None:
+    for path in written(tmp_path, mr_series()):
+        set_values(path, DiffusionBValue=0.0)
+    read = only(read_study(tmp_path))
+    assert read.b_value_s_mm2 is None
+    assert read.weighting is Weighting.T2
+
+
+def test_another_matrix_or_orientation_is_another_stack(tmp_path: Path) -> None:
+    expected = [ct_series("s2", rows=12), ct_series("s2", rows=14), replace(mr_series("s2"), body_part="chest")]
+    for number, series in enumerate(expected):
+        for path in written(tmp_path / str(number), series):
+            set_values(path, SOPInstanceUID=generate_uid(), SeriesInstanceUID="2.25.7")
+    study = read_study(tmp_path)
+    assert sorted(series.voxels.shape for series in study.series) == sorted(each.voxels.shape for each in expected)
+    assert len({series.key for series in study.series}) == 3
+    assert {series.plane for series in study.series} == {Plane.AXIAL, Plane.SAGITTAL}
+
+
+def test_padding_is_named_in_hu_whatever_type_the_header_gives_it(tmp_path: Path) -> None:
+    """63536 in an unsigned element is -2000, as real exports have it."""
+    series = ct_series()
+    voxels = series.voxels.copy()
+    voxels[:, :2] = -2000
+    for path in written(tmp_path, replace(series, voxels=voxels, padding_value=-2000)):
+
+        def change(dataset: FileDataset) -> None:
+            del dataset.PixelPaddingValue
+            dataset.add_new("PixelPaddingValue", "US", 63536)
+            dataset.RescaleIntercept = "-1024"
+
+        edit(path, change)
+    read = only(read_study(tmp_path))
+    assert read.padding_value == -3024.0
+    assert (read.voxels[:, :2] == -3024).all()
+    np.testing.assert_array_equal(read.voxels[:, 2:], series.voxels[:, 2:] - 1024)
+
+
+def test_a_range_of_padding_becomes_one_value(tmp_path: Path) -> None:
+    series = ct_series()
+    voxels = series.voxels.copy()
+    voxels[:, 0], voxels[:, 1] = -2000, -1990
+    for path in written(tmp_path, replace(series, voxels=voxels, padding_value=-2000)):
+        edit(path, lambda dataset: dataset.add_new("PixelPaddingRangeLimit", "SS", -1990))
+    read = only(read_study(tmp_path))
+    assert (read.voxels[:, :2] == -2000).all()
+    np.testing.assert_array_equal(read.voxels[:, 2:], series.voxels[:, 2:])
+
+
+def without_rescale(dataset: FileDataset) -> None:
+    del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
+
+
+def as_secondary_capture(dataset: FileDataset) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def as_enhanced(dataset: FileDataset) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+
+
+def in_colour(dataset: FileDataset) -> None:
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+
+
+def without_pixels(dataset: FileDataset) -> None:
+    del dataset.PixelData
+
+
+def as_localiser(dataset: FileDataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+def as_scout(dataset: FileDataset) -> None:
+    dataset.SeriesDescription = "Scout view"
+
+
+def as_ultrasound(dataset: FileDataset) -> None:
+    dataset.Modality = "US"
+
+
+def without_position(dataset: FileDataset) -> None:
+    del dataset.ImagePositionPatient
+
+
+def flat_orientation(dataset: FileDataset) -> None:
+    dataset.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+
+def electron_density(dataset: FileDataset) -> None:
+    dataset.RescaleType = "ED"
+
+
+def cut_short(dataset: FileDataset) -> None:
+    dataset.PixelData = dataset.PixelData[:20]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_rescale, "CT without Rescale Slope and Intercept, so not in HU; export it again with both"),
+        (as_secondary_capture, "secondary capture"),
+        (as_enhanced, "Enhanced CT, many frames in one file, is not read yet"),
+        (in_colour, r"image in colour \(RGB\)"),
+        (without_pixels, r"no pixels \(CT Image Storage\)"),
+        (as_localiser, "localiser"),
+        (as_scout, "localiser"),
+        (as_ultrasound, "modality US; msvlm reads CT and MR"),
+        (without_position, "no place in the patient: Image Position missing or malformed"),
+        (flat_orientation, "not two unit vectors at a right angle"),
+        (electron_density, "CT whose Rescale Type is not HU"),
+        (cut_short, "broken or cut short"),
+    ],
+)
+def test_what_is_no_slice_is_left_out_by_name(
+    tmp_path: Path, change: Callable[[FileDataset], None], reason: str
+) -> None:
+    good = mr_series()
+    paths = written(tmp_path, good, ct_series("s7", slices=3))
+    for path in paths[len(good.voxels) :]:
+        edit(path, change)
+    study = read_study(tmp_path)
+    assert_same_series(only(study), good)
+    assert [item.name for item in study.left_out] == ["s7"]
+    with pytest.raises(StudyError, match=rf"nothing usable in 3 files: s7: 3 .*{reason}"):
+        read_study(paths[len(good.voxels) :])
+
+
+def test_one_broken_slice_is_left_out_and_its_gap_named(tmp_path: Path) -> None:
+    edit(written(tmp_path)[3], cut_short)
+    study = read_study(tmp_path)
+    assert "s2: 1 of 8 slices: pixels in Explicit VR Little Endian are broken or cut short" in reasons(study)
+    assert "1 slice is missing" in only(study).notes[0]
+
+
+def test_a_single_image_is_read_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path)[3]
+    (tmp_path / "alone").mkdir()
+    alone = path.rename(tmp_path / "alone" / "image")
+    assert only(read_study(alone)).notes == ("a single image",)
+    with pytest.raises(StudyError, match="a single image; to read it all the same, pass its file by itself"):
+        read_study(alone.parent)
+
+
+def test_two_studies_are_not_mixed(tmp_path: Path) -> None:
+    written(tmp_path / "a", key="one")
+    written(tmp_path / "b", key="two")
+    with pytest.raises(StudyError, match=r"images of 2 studies \(1, 1 series\) where one study of one patient"):
+        read_study(tmp_path)
+
+
+def test_no_patient_data_reaches_a_log_a_warning_or_a_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for path in written(tmp_path / "Doe_Jane", ct_series(slices=2)):
+        content = path.read_bytes()
+        secret = b"JANE^DOE^1970"
+        for value in (b"2.25.", b"2000010"):
+            content = content.replace(value, secret[: len(value)])
+        path.write_bytes(content.replace(b"\\PRIMARY\\", b"\\Jane^Doe"))
+    written(tmp_path / "Doe_Jane" / "more", mr_series())
+    (tmp_path / "Doe_Jane" / "Jane_Doe.txt").write_text("Jane Doe")
+    try:
+        told = repr(read_study(tmp_path))
+    except StudyError as error:
+        told = str(error)
+    told += caplog.text + "".join(str(warning.message) for warning in recwarn.list)
+    assert "jane" not in told.lower()
+    assert "doe" not in told.lower()

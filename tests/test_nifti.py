@@ -1,0 +1,271 @@
+"""NIfTI file -> Series: the same study however its axes are stored; refusals by name."""
+
+import gzip
+import struct
+import time
+from collections.abc import Callable
+from itertools import permutations, product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from dicom_files import ct_series, mr_series
+from numpy.typing import NDArray
+
+from msvlm.errors import StudyError
+from msvlm.imaging.preprocess import to_display_orientation
+from msvlm.imaging.read import read_study
+from msvlm.imaging.write_nifti import write_nifti
+from msvlm.study import Modality, Plane, Series, Weighting
+
+OBLIQUE = np.array([[0.9, 0.1, -0.2], [-0.1, 0.95, 0.15], [0.2, -0.1, 0.9]])
+ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
+
+
+def stored(folder: Path, voxels: NDArray[np.generic], affine_ras: NDArray[np.float64], **header: object) -> Path:
+    image = nibabel.Nifti1Image(voxels, affine_ras)
+    image.header.set_xyzt_units("mm")
+    for name, value in header.items():
+        image.header[name] = value
+    path = folder / "volume.nii"
+    nibabel.save(image, path)
+    return path
+
+
+def volume(
+    spacing_mm: tuple[float, float, float], lowest: int = -1000
+) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    voxels = np.random.default_rng(0).integers(lowest, 900, (7, 6, 5)).astype(np.int16)
+    voxels[0, 0, 0] = lowest
+    rotation, _ = np.linalg.qr(OBLIQUE)
+    affine_ras = np.eye(4)
+    affine_ras[:3, :3] = rotation * np.sign(np.diag(rotation)) * spacing_mm
+    affine_ras[:3, 3] = (-40.0, 12.5, 300.0)
+    return voxels, affine_ras
+
+
+def only(path: Path) -> Series:
+    study = read_study(path)
+    assert len(study.series) == 1
+    return study.series[0]
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "plane"),
+    [
+        ((0.8, 0.7, 2.5), Plane.AXIAL),
+        ((4.0, 0.7, 0.7), Plane.SAGITTAL),
+        ((0.7, 4.0, 0.7), Plane.CORONAL),
+        ((1.0, 1.0, 1.0), Plane.AXIAL),
+    ],
+)
+def test_all_48_ways_to_store_the_axes_give_the_same_study(
+    tmp_path: Path, spacing_mm: tuple[float, float, float], plane: Plane
+) -> None:
+    voxels, affine_ras = volume(spacing_mm)
+    expected = only(stored(tmp_path, voxels, affine_ras))
+    assert expected.plane is plane
+    image = nibabel.Nifti1Image(voxels, affine_ras)
+    assert len(ORIENTATIONS) == 48
+    for order, flips in ORIENTATIONS:
+        turned = image.as_reoriented(np.array(list(zip(order, flips, strict=True)), dtype=float))
+        read = only(stored(tmp_path, np.asarray(turned.dataobj), turned.affine))
+        np.testing.assert_array_equal(read.voxels, expected.voxels)
+        for name in ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm"):
+            np.testing.assert_allclose(getattr(read, name), getattr(expected, name), atol=1e-3)
+        assert (read.plane, read.modality, read.notes) == (plane, expected.modality, expected.notes)
+
+
+def test_every_voxel_lies_where_nibabel_places_it(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((0.8, 0.7, 2.5))
+    series = only(stored(tmp_path, voxels, affine_ras))
+    indices = np.argwhere(np.ones(voxels.shape, dtype=bool))
+    expected = {tuple(np.round(affine_ras[:3] @ (*index, 1), 2)): voxels[tuple(index)] for index in indices}
+    for index in np.argwhere(np.ones(series.voxels.shape, dtype=bool)):
+        place = tuple(np.round(series.affine_ras[:3] @ (*index, 1), 2))
+        assert expected[place] == series.voxels[tuple(index)]
+
+
+def test_a_study_is_read_as_radiologists_hang_it(tmp_path: Path) -> None:
+    series = only(stored(tmp_path, *volume((0.8, 0.7, 2.5))))
+    shown, order = to_display_orientation(series)
+    np.testing.assert_array_equal(shown.voxels, series.voxels)
+    np.testing.assert_array_equal(order, np.arange(len(series.voxels)))
+
+
+@pytest.mark.parametrize(("lowest", "modality"), [(-1000, Modality.CT), (-901, Modality.CT), (-100, Modality.MR)])
+def test_a_volume_with_air_in_hu_is_taken_for_ct_and_says_so(tmp_path: Path, lowest: int, modality: Modality) -> None:
+    series = only(stored(tmp_path, *volume((1.0, 1.0, 3.0), lowest)))
+    assert series.modality is modality
+    assert series.weighting is (Weighting.CT if modality is Modality.CT else Weighting.MR)
+    assert f"taken for {modality}" in series.notes[0]
+
+
+def test_the_named_slice_axis_wins(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((1.0, 1.0, 3.0))
+    image = nibabel.Nifti1Image(voxels, affine_ras)
+    image.header.set_dim_info(slice=0)
+    nibabel.save(image, tmp_path / "a.nii")
+    assert only(tmp_path / "a.nii").plane is Plane.SAGITTAL
+
+
+def test_slope_and_intercept_make_the_values(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((1.0, 1.0, 3.0), 0)
+    path = stored(tmp_path, voxels, affine_ras)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<2f", content, 112, 2.0, -1024.0)
+    path.write_bytes(content)
+    whole = only(path)
+    assert whole.voxels.dtype == np.int16
+    assert whole.voxels.min() == -1024
+    struct.pack_into("<2f", content, 112, 0.5, 0.25)
+    path.write_bytes(content)
+    assert only(path).voxels.dtype == np.float32
+    np.testing.assert_allclose(np.sort(only(path).voxels.ravel()), np.sort(voxels.ravel() * 0.5 + 0.25))
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i4", "u4", "i8", "f4", "f8", ">i2", ">f4"])
+def test_every_kind_of_number_is_read(tmp_path: Path, kind: str) -> None:
+    voxels = np.arange(7 * 6 * 5).reshape(7, 6, 5) % 120
+    image = nibabel.Nifti1Image(voxels.astype(kind), np.diag((1.0, 1.0, 3.0, 1.0)), dtype=kind)
+    if kind.startswith(">"):
+        image = nibabel.Nifti1Image(voxels.astype(kind), image.affine, nibabel.Nifti1Header(endianness=">"))
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_array_equal(only(tmp_path / "a.nii").voxels, voxels[::-1, ::-1].transpose(2, 1, 0))
+
+
+def test_nifti_2_and_gzip_give_the_same(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((0.8, 0.7, 2.5))
+    expected = only(stored(tmp_path, voxels, affine_ras))
+    nibabel.save(nibabel.Nifti2Image(voxels, affine_ras), tmp_path / "two.nii.gz")
+    read = only(tmp_path / "two.nii.gz")
+    np.testing.assert_array_equal(read.voxels, expected.voxels)
+    np.testing.assert_allclose(read.affine_ras, expected.affine_ras, atol=1e-3)
+
+
+def test_qform_places_voxels_where_there_is_no_sform(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((0.8, 0.7, 2.5))
+    expected = only(stored(tmp_path, voxels, affine_ras))
+    image = nibabel.Nifti1Image(voxels, None)
+    image.set_qform(affine_ras * (-1, 1, 1, 1), code=1)
+    image.set_sform(None, code=0)
+    nibabel.save(image, tmp_path / "q.nii")
+    mirrored = only(tmp_path / "q.nii")
+    np.testing.assert_array_equal(mirrored.voxels, expected.voxels[:, :, ::-1])
+
+
+def test_disagreeing_sform_and_qform_are_noted(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((0.8, 0.7, 2.5))
+    image = nibabel.Nifti1Image(voxels, affine_ras)
+    moved = affine_ras.copy()
+    moved[0, 3] += 5.0
+    image.set_qform(moved, code=1)
+    nibabel.save(image, tmp_path / "a.nii")
+    assert any("sform and qform place voxels up to 5.0 mm apart" in note for note in only(tmp_path / "a.nii").notes)
+
+
+def test_metres_are_brought_to_millimetres(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((0.8, 0.7, 2.5))
+    image = nibabel.Nifti1Image(voxels, np.diag((1e-3, 1e-3, 1e-3, 1.0)) @ affine_ras)
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "a.nii")
+    series = only(tmp_path / "a.nii")
+    assert series.slice_gaps_mm == pytest.approx(np.full(4, 2.5), abs=1e-3)
+    assert any("counts in metres" in note for note in series.notes)
+
+
+def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    voxels, affine_ras = volume((1.0, 1.0, 3.0))
+    broken = voxels.astype(np.float32)
+    broken[1, 1, :3] = (np.nan, np.inf, -np.inf)
+    series = only(stored(tmp_path, broken, affine_ras))
+    assert any("3 voxels are no finite numbers" in note for note in series.notes)
+    assert series.voxels.min() == -1000
+
+
+def no_orientation(content: bytearray) -> None:
+    struct.pack_into("<2h", content, 252, 0, 0)
+
+
+def four_axes(content: bytearray) -> None:
+    struct.pack_into("<5h", content, 40, 4, 7, 6, 1, 5)
+
+
+def complex_numbers(content: bytearray) -> None:
+    struct.pack_into("<2h", content, 70, 32, 64)
+
+
+def cut_short(content: bytearray) -> None:
+    del content[-10:]
+
+
+def flat(content: bytearray) -> None:
+    struct.pack_into("<12f", content, 280, *(0.0,) * 12)
+
+
+def sheared(content: bytearray) -> None:
+    struct.pack_into("<12f", content, 280, 1, 0.3, 0.3, 0, 0.3, 1, 0.3, 0, 0.3, 0.3, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (no_orientation, "sform and qform codes are both 0, so nothing says which side is left; set one of them"),
+        (four_axes, "4D, 5 volumes in one file; split it"),
+        (complex_numbers, "voxels are complex; msvlm reads one grey-scale number per voxel"),
+        (cut_short, r"410 bytes of voxels where 420 are announced"),
+        (flat, "the orientation matrix is flat or not finite"),
+        (sheared, r"no two axes are at a right angle \(sheared\)"),
+    ],
+)
+def test_a_volume_that_cannot_be_read_as_one_is_refused_by_name(
+    tmp_path: Path, change: Callable[[bytearray], None], reason: str
+) -> None:
+    path = stored(tmp_path, *volume((1.0, 1.0, 3.0)))
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match=f"nothing usable in 1 file: n1: {reason}"):
+        read_study(path)
+
+
+def test_a_wrong_checksum_is_seen(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(stored(tmp_path, *volume((1.0, 1.0, 3.0))).read_bytes()))
+    content[-6] ^= 0xFF
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(StudyError, match="n1: the file is broken or cut short"):
+        read_study(tmp_path / "a.nii.gz")
+
+
+def test_several_volumes_are_one_study_and_the_unusable_is_named(tmp_path: Path) -> None:
+    write_nifti(ct_series(), tmp_path / "b.nii.gz")
+    write_nifti(to_display_orientation(mr_series())[0], tmp_path / "c.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
+    for given in (tmp_path, [tmp_path / name for name in ("a.nii", "b.nii.gz", "c.nii")]):
+        study = read_study(given, key="many")
+        assert [(series.key, series.modality) for series in study.series] == [("n2", "CT"), ("n3", "MR")]
+        assert [(item.name, item.reason[:13]) for item in study.left_out] == [("n1", "4D, 2 volumes")]
+
+
+def test_the_volumes_inside_nibabel_are_read_or_refused_by_name() -> None:
+    folder = Path(nibabel.__file__).parent / "tests" / "data"
+    with pytest.raises(StudyError, match="4D, 2 volumes in one file"):
+        read_study(folder / "example4d.nii.gz")
+    with pytest.raises(StudyError, match=r"NIfTI in two files \(.hdr and .img\)"):
+        read_study(folder / "nifti1.hdr")
+    for name in ("anatomical.nii", "reoriented_anat_moved.nii", "standard.nii.gz"):
+        series, image = only(folder / name), nibabel.as_closest_canonical(nibabel.load(folder / name))
+        back = nibabel.as_closest_canonical(nibabel.Nifti1Image(series.voxels.astype(np.float32), series.affine_ras))
+        np.testing.assert_allclose(back.affine, image.affine, atol=1e-3)
+        np.testing.assert_allclose(back.get_fdata(), image.get_fdata(), rtol=1e-5)
+
+
+def test_64_slices_are_read_in_a_few_milliseconds(tmp_path: Path) -> None:
+    write_nifti(ct_series(slices=64, rows=128, columns=128), tmp_path / "a.nii")
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        read_study(tmp_path / "a.nii")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.03, "three times what it takes on a slow core"
