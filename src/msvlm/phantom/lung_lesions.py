@@ -9,7 +9,7 @@ from msvlm.phantom.scene import Scene
 def paint_nodule(scene: Scene, lesion: int, lobe: int) -> None:
     """A solid, slightly lobulated ball of 6 to 30 mm, mostly of 9 to 24 mm."""
     generator = scene.generator
-    radius = 0.5 * float(np.clip(np.exp(generator.normal(np.log(14.0), 0.38)), 6.5, 30.0))
+    radius = 0.5 * float(np.clip(np.exp(generator.normal(np.log(14.0), 0.38)), 6.5, 26.0))
     centre = scene.place_in(lobe)
     radii = radius * generator.uniform(0.9, 1.1, size=3)
     box = scene.around(centre, radii * 1.3)

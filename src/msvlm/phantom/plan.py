@@ -12,6 +12,8 @@ from msvlm.phantom.scene import Scene
 
 _SHARES = (0.25, 0.29, 0.26, 0.24, 0.29, 0.25, 0.27, 0.25, 0.27, 0.32, 0.32, 0.27, 0.27, 0.24, 0.25, 0.26, 0.24, 0.25)
 """How often each finding is painted, in the vocabulary's order: roughly CT-RATE's validation split, the rare lifted."""
+_HEALTHY = 0.08
+"""Share of patients without any finding."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Painted:
 
 
 def draw_findings(generator: np.random.Generator) -> frozenset[str]:
-    """The findings that a patient shall have, each on its own."""
-    drawn = generator.random(len(_SHARES)) < np.array(_SHARES)
+    """The findings that a patient shall have, each on its own; a few patients have none."""
+    is_healthy = generator.random() < _HEALTHY
+    drawn = (generator.random(len(_SHARES)) < np.array(_SHARES) / (1.0 - _HEALTHY)) & (not is_healthy)
     return frozenset(name for name, is_drawn in zip(CHEST_FINDING_NAMES, drawn, strict=True) if is_drawn)
 
 
@@ -133,7 +136,7 @@ def _arterial_calcification(scene: Scene, first: int) -> tuple[str, ...]:
 
 
 def _coronary_calcification(scene: Scene, first: int) -> tuple[str, ...]:
-    plaques = ((2, 4), (6, 8), (13, 17))[scene.generator.integers(len(DEGREES))]
+    plaques = ((2, 4), (6, 8), (15, 20))[scene.generator.integers(len(DEGREES))]
     chest_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
     return ("",)
 

@@ -34,7 +34,7 @@ _LEAST_ML = {
 }
 _DEGREE_LIMITS = {
     "arterial_wall_calcification": (1.4, 4.0),
-    "coronary_artery_wall_calcification": (0.75, 1.8),
+    "coronary_artery_wall_calcification": (0.75, 1.55),
     "cardiomegaly": (0.61, 0.655),
     "pericardial_effusion": (8.0, 12.2),
     "hiatal_hernia": (38.0, 57.0),

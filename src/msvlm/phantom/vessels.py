@@ -165,7 +165,7 @@ def _bronchi(generator: np.random.Generator, thorax: Thorax, lobe: int, hilum: P
     if not len(ends):
         return ()
     lengths = np.linalg.norm(ends - hilum, axis=1)
-    far = ends[np.argsort(lengths)[len(ends) // 2 :]]
+    far = ends[np.argsort(lengths, kind="stable")[len(ends) // 2 :]]
     paths = []
     for end in far[generator.integers(len(far), size=8)]:
         bend = generator.normal(size=3) * 0.10 * np.linalg.norm(end - hilum)

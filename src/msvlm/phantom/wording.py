@@ -157,7 +157,7 @@ def _denied(
         return _one(generator, _BOTH_EFFUSIONS), {"pericardial_effusion", "pleural_effusion"}
     for group in _GROUPS:
         others = [name for name in group if is_free(name) and name != phrases.finding]
-        if phrases.finding in group and others and generator.random() < 0.45:
+        if phrases.finding in group and others and generator.random() < 0.35:
             count = min(len(others), int(generator.integers(1, 3)))
             names = [phrases.finding, *(str(name) for name in generator.choice(others, size=count, replace=False))]
             terms = [_one(generator, _phrases_of(name).terms) for name in names]

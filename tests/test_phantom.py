@@ -1,0 +1,297 @@
+"""Synthetic chest CT: drawn from the seed alone, true to its voxels, with every finding to be seen where it is said."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from msvlm.errors import GeometryError
+from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, DEGREES, LEFT, LOBES, RIGHT, SIDES, Certainty
+from msvlm.phantom.chest_ct import ScanShape, SyntheticStudy, draw_chest_ct
+from msvlm.phantom.plan import draw_findings
+from msvlm.phantom.scanner import blur
+from msvlm.phantom.scene import Scene, draw_scene
+from msvlm.study import Plane
+
+SEEDS = range(200)
+COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
+TYPICAL = ScanShape(64, 128, 128, (5.0, 3.0, 3.0))
+IN_LUNGS = tuple(kind.name for kind in CHEST_FINDINGS if set(LOBES) & set(kind.attributes))
+
+# (lowest, highest) HU of the middle voxel of a lesion.
+MIDDLE_HU = {
+    "medical_material": (700, 3071),
+    "arterial_wall_calcification": (300, 1100),
+    "coronary_artery_wall_calcification": (250, 1100),
+    "pericardial_effusion": (-40, 40),
+    "pleural_effusion": (-15, 35),
+    "lymphadenopathy": (-10, 80),
+    "emphysema": (-1024, -930),
+    "lung_opacity": (-760, -450),
+    "consolidation": (-60, 80),
+    "atelectasis": (-60, 110),
+    "lung_nodule": (-260, 90),
+    "interlobular_septal_thickening": (-720, -200),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tests need of one study, without its voxels."""
+
+    present: frozenset[str]
+    middle_hu: tuple[tuple[str, float], ...]
+    change_hu: tuple[tuple[str, float], ...]
+    complaints: tuple[str, ...]
+    report: str
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[Seen]:
+    """All seeds, each drawn once."""
+    return [_look_at(seed) for seed in SEEDS]
+
+
+def _look_at(seed: int) -> Seen:
+    drawn, healthy = draw_chest_ct(seed), _healthy(seed)
+    voxels = drawn.study.series[0].voxels
+    middle, change, complaints = [], [], []
+    for lesion in drawn.lesions:
+        mask = drawn.lesion_labels == lesion.label
+        middle.append((lesion.finding, float(np.median(voxels[mask]))))
+        change.append((lesion.finding, float(np.abs(voxels[mask] - healthy.canvas.hu[mask]).mean())))
+        complaints += [
+            f"seed {seed}, {lesion.finding}: {what}" for what in _misplaced(drawn, healthy, mask, lesion.label)
+        ]
+    present = frozenset(said.name for said in drawn.truth if said.certainty is Certainty.PRESENT)
+    report = f"{drawn.findings_text} {drawn.impression_text}"
+    return Seen(present, tuple(middle), tuple(change), tuple(complaints), report)
+
+
+def _healthy(seed: int) -> Scene:
+    """The same patient and scan without lesions, the size of the heart aside."""
+    generator = np.random.default_rng(seed)
+    wanted = draw_findings(generator)
+    scene = draw_scene(generator, None, "cardiomegaly" in wanted)
+    blur(scene.canvas)
+    return scene
+
+
+def _misplaced(drawn: SyntheticStudy, healthy: Scene, mask: NDArray[np.bool_], label: int) -> list[str]:
+    """What does not agree between where a lesion's voxels lie and what is said of it."""
+    lesion = drawn.lesions[label - 1]
+    complaints = []
+    if lesion.label != label or int(mask.sum()) != lesion.voxels:
+        complaints.append("label or number of voxels")
+    lobes = healthy.thorax.lobes[mask]
+    if lesion.finding in (*IN_LUNGS, "pleural_effusion", "mosaic_attenuation_pattern"):
+        if not (lobes > 0).all():
+            complaints.append("voxels outside the lungs")
+        where = _places(drawn, mask)
+        sides = lesion.attributes & set(SIDES)
+        if len(sides) == 1 and (where[:, 0].mean() > 0) != (RIGHT in sides):
+            complaints.append("on the other side")
+    for lobe in lesion.attributes & set(LOBES):
+        if (lobes == 1 + LOBES.index(lobe)).mean() < 0.1:
+            complaints.append(f"not in the {lobe}")
+    return complaints
+
+
+def _places(drawn: SyntheticStudy, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(voxels, 3) in RAS mm."""
+    index = np.argwhere(mask)
+    affine_ras = drawn.study.series[0].affine_ras
+    return index @ affine_ras[:3, :3].T + affine_ras[:3, 3]
+
+
+@cache
+def _coarse(seed: int) -> SyntheticStudy:
+    return draw_chest_ct(seed, COARSE)
+
+
+def test_one_seed_gives_the_same_bytes_and_another_seed_another_patient() -> None:
+    def fingerprint(seed: int) -> tuple[str, str, str]:
+        drawn = draw_chest_ct(seed, COARSE)
+        texts = (drawn.study.series[0].voxels.tobytes(), drawn.lesion_labels.tobytes(), drawn.findings_text.encode())
+        first, second, third = (hashlib.sha256(text).hexdigest() for text in texts)
+        return first, second, third
+
+    assert fingerprint(5) == fingerprint(5)
+    assert len({fingerprint(seed)[0] for seed in range(8)}) == 8
+
+
+def test_every_finding_is_in_a_fair_share_of_the_studies(seen: list[Seen]) -> None:
+    for name in CHEST_FINDING_NAMES:
+        share = statistics.fmean(name in one.present for one in seen)
+        assert 0.15 <= share <= 0.35, f"{name}: {share:.3f}"
+
+
+def test_some_patients_have_nothing_and_none_has_everything(seen: list[Seen]) -> None:
+    counts = [len(one.present) for one in seen]
+    assert 0.02 < statistics.fmean(count == 0 for count in counts) < 0.2
+    assert 3 < statistics.fmean(counts) < 6
+    assert max(counts) < 18
+
+
+def test_every_lesion_differs_from_the_same_patient_without_it(seen: list[Seen]) -> None:
+    changes = [(name, change) for one in seen for name, change in one.change_hu if name != "cardiomegaly"]
+    assert {name for name, _ in changes} == set(CHEST_FINDING_NAMES) - {"cardiomegaly"}
+    assert min(change for _, change in changes) > 35
+    for name in set(CHEST_FINDING_NAMES) - {"cardiomegaly"}:
+        assert statistics.median(change for other, change in changes if other == name) > 45, name
+
+
+@pytest.mark.parametrize("name", sorted(MIDDLE_HU))
+def test_a_lesion_is_as_dense_as_its_kind(seen: list[Seen], name: str) -> None:
+    low, high = MIDDLE_HU[name]
+    levels = [level for one in seen for other, level in one.middle_hu if other == name]
+    assert statistics.fmean(low <= level <= high for level in levels) > 0.97
+
+
+def test_lesions_lie_where_the_truth_says(seen: list[Seen]) -> None:
+    assert [complaint for one in seen for complaint in one.complaints] == []
+
+
+def test_no_two_reports_are_alike(seen: list[Seen]) -> None:
+    assert len({one.report for one in seen}) == len(seen)
+
+
+def test_what_no_lesion_touches_is_the_healthy_patient_with_noise() -> None:
+    drawn, healthy = draw_chest_ct(1), _healthy(1)
+    labels = drawn.lesion_labels
+    near = labels > 0
+    for axis in (1, 2):
+        near = near | np.roll(near, 1, axis) | np.roll(near, -1, axis)
+    difference = drawn.study.series[0].voxels - np.clip(healthy.canvas.hu, -1024, 3071)
+    untouched = ~near & (healthy.canvas.hu > -900)
+    noise_hu = healthy.thorax.patient.noise_hu
+    assert difference[untouched].std() == pytest.approx(noise_hu, rel=0.15)
+    assert abs(difference[untouched].mean()) < 1
+
+
+def test_the_truth_is_all_that_the_lesions_say() -> None:
+    for seed in range(60):
+        drawn = _coarse(seed)
+        assert tuple(said.name for said in drawn.truth) == CHEST_FINDING_NAMES
+        for said, kind in zip(drawn.truth, CHEST_FINDINGS, strict=True):
+            own = [lesion for lesion in drawn.lesions if lesion.finding == said.name]
+            assert (said.certainty is Certainty.PRESENT) == bool(own)
+            assert said.attributes == frozenset().union(*(lesion.attributes for lesion in own))
+            assert said.attributes <= set(kind.attributes)
+            assert said.size_mm == max((lesion.size_mm for lesion in own if lesion.size_mm), default=None)
+            assert len(said.attributes & set(DEGREES)) == (1 if own and set(DEGREES) & set(kind.attributes) else 0)
+
+
+def test_labels_count_from_one_without_gaps() -> None:
+    for seed in range(60):
+        drawn = _coarse(seed)
+        assert [lesion.label for lesion in drawn.lesions] == list(range(1, len(drawn.lesions) + 1))
+        assert set(np.unique(drawn.lesion_labels)) - {0} == {lesion.label for lesion in drawn.lesions}
+        assert drawn.lesion_labels.shape == drawn.study.series[0].voxels.shape
+
+
+def test_the_patient_lies_in_ras() -> None:
+    scene = _healthy(4)
+    canvas = scene.canvas
+
+    def middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        drawn = draw_chest_ct(4)
+        return np.median(_places(drawn, mask), axis=0)
+
+    heart, lobes = middle(scene.thorax.heart), scene.thorax.lobes
+    right_upper, right_middle, right_lower, left_upper, left_lower = (middle(lobes == lobe) for lobe in range(1, 6))
+    assert heart[0] < 0 < right_upper[0]
+    assert left_upper[0] < 0 and left_lower[0] < 0
+    assert right_lower[2] < right_middle[2] < right_upper[2] and left_lower[2] < left_upper[2]
+    assert right_lower[1] < right_middle[1] and heart[1] > middle(canvas.hu > 450)[1]
+
+
+def test_the_series_is_an_ascending_axial_ct_as_asked_for() -> None:
+    series = draw_chest_ct(3, TYPICAL).study.series[0]
+    assert series.voxels.shape == (64, 128, 128) and series.voxels.dtype == np.int16
+    assert series.plane is Plane.AXIAL and series.body_part == "chest"
+    assert series.slice_gaps_mm == pytest.approx(np.full(63, 5.0))
+    assert series.pixel_spacing_mm == pytest.approx((3.0, 3.0))
+    assert series.normals_ras[0] == pytest.approx((0.0, 0.0, 1.0))
+    assert series.column_steps_ras_mm[0] == pytest.approx((-3.0, 0.0, 0.0))
+    assert series.row_steps_ras_mm[0] == pytest.approx((0.0, -3.0, 0.0))
+
+
+def test_scans_fit_their_patients_when_none_is_asked_for() -> None:
+    for seed in range(12):
+        series = draw_chest_ct(seed).study.series[0]
+        assert 40 <= len(series.voxels) <= 70 and series.voxels.shape[1:] == (128, 128)
+        assert 4.0 <= series.slice_gaps_mm[0] <= 7.0
+        assert 360 <= series.pixel_spacing_mm[0] * 128 <= 400.001
+
+
+def test_what_the_scan_does_not_reach_is_not_told() -> None:
+    """Eight slices at the height of the hila hold no diaphragm, so no hernia, however many are painted."""
+    short = ScanShape(8, 64, 64, (5.0, 6.0, 6.0))
+    statements = [said for seed in range(40) for said in draw_chest_ct(seed, short).truth]
+    present = {said.name for said in statements if said.certainty is Certainty.PRESENT}
+    assert "hiatal_hernia" not in present
+    assert "lung_nodule" in present
+
+
+def test_a_heart_is_clearly_normal_or_clearly_enlarged(seen: list[Seen]) -> None:
+    """The ratio as a reader would measure it on the voxels alone parts the two."""
+    normal, enlarged = [], []
+    for seed in range(60):
+        scene = _healthy(seed)
+        slices = scene.thorax.heart.any(axis=(1, 2))
+        heart, lungs = (
+            np.flatnonzero(mask[slices].any(axis=(0, 1))) for mask in (scene.thorax.heart, scene.thorax.lobes > 0)
+        )
+        (enlarged if "cardiomegaly" in seen[seed].present else normal).append(np.ptp(heart) / np.ptp(lungs))
+    assert max(normal) < 0.50 < 0.55 < min(enlarged)
+
+
+def test_sizes_are_those_of_the_voxels() -> None:
+    """A nodule drawn on a fine grid measures within a pixel what its voxels span along the rows or the columns."""
+    fine = ScanShape(90, 160, 160, (2.5, 2.2, 2.2))
+    nodules = 0
+    for seed in range(12):
+        drawn = draw_chest_ct(seed, fine)
+        for lesion in drawn.lesions:
+            if lesion.finding == "lung_nodule":
+                index = np.argwhere(drawn.lesion_labels == lesion.label)
+                widest = max(
+                    (np.ptp(index[index[:, 0] == height, axis]) + 1) * 2.2
+                    for height in np.unique(index[:, 0])
+                    for axis in (1, 2)
+                )
+                assert widest - 2.2 <= lesion.size_mm <= 1.42 * widest
+                nodules += 1
+    assert nodules > 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ScanShape(1, 64, 64, (5.0, 3.0, 3.0)), lambda: ScanShape(20, 64, 64, (5.0, 0.0, 3.0))],
+)
+def test_a_scan_without_extent_is_refused(make: Callable[[], ScanShape]) -> None:
+    with pytest.raises(GeometryError, match="at least 2 voxels"):
+        make()
+
+
+def test_a_study_is_drawn_fast(record_property: Callable[[str, object], None]) -> None:
+    """The goal is 0.3 s on one core; the bound leaves room for a busy machine."""
+    seconds = []
+    for seed in range(20):
+        start = time.process_time()
+        draw_chest_ct(seed, TYPICAL)
+        seconds.append(time.process_time() - start)
+    record_property("median_seconds", statistics.median(seconds))
+    assert statistics.median(seconds) < 0.9
+
+
+def test_left_and_right_are_drawn_about_equally_often(seen: list[Seen]) -> None:
+    texts = " ".join(one.report for one in seen).lower()
+    assert 0.6 < texts.count(LEFT) / texts.count(RIGHT) < 1.3

@@ -1,0 +1,152 @@
+"""Synthetic reports: they say the truth, all of it, in many ways; the rule labeler reads it back."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
+from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.phantom.chest_ct import ScanShape, draw_chest_ct
+from msvlm.phantom.lung_phrases import LUNG_PHRASES
+from msvlm.phantom.phrases import NORMAL_IMPRESSIONS, PHRASES
+from msvlm.phantom.truth import Lesion, merged_truth
+from msvlm.phantom.wording import WrittenReport, place_words, write_report
+
+COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
+DEVICES = (
+    "pacemaker",
+    "port catheter",
+    "central venous catheter",
+    "sternal wires",
+    "aortic stent graft",
+    "gastric tube",
+)
+SIZED = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
+
+
+def _some_lesions(generator: np.random.Generator) -> tuple[Lesion, ...]:
+    """Lesions of random findings, each with all that can be said of it."""
+    lesions: list[Lesion] = []
+    for kind in CHEST_FINDINGS:
+        if generator.random() < 0.6:
+            continue
+        degree = {str(generator.choice(DEGREES))} & set(kind.attributes)
+        count = int(generator.integers(1, 5)) if set(SIDES) & set(kind.attributes) else 1
+        for place in generator.choice(LOBES, size=count, replace=False):
+            places = {str(place), str(place).split()[0]} & set(kind.attributes)
+            size_mm = float(generator.uniform(6, 80)) if kind.name in SIZED else None
+            device = str(generator.choice(DEVICES)) if kind.name == "medical_material" else ""
+            lesions.append(Lesion(len(lesions) + 1, kind.name, frozenset(degree | places), size_mm, 9, device))
+    return tuple(lesions)
+
+
+def _written(seed: int) -> tuple[tuple[FindingStatement, ...], WrittenReport]:
+    generator = np.random.default_rng(seed)
+    lesions = _some_lesions(generator)
+    truth = merged_truth(lesions)
+    return truth, write_report(generator, truth, lesions)
+
+
+def _agree(said: FindingStatement, read: FindingStatement) -> bool:
+    if (said.size_mm is None) != (read.size_mm is None):
+        return False
+    sizes_agree = said.size_mm is None or read.size_mm is None or abs(said.size_mm - read.size_mm) <= 0.51
+    return (said.name, said.certainty, said.attributes) == (read.name, read.certainty, read.attributes) and sizes_agree
+
+
+def _disagreements(truth: tuple[FindingStatement, ...], findings_text: str, impression_text: str) -> list[str]:
+    read = label_report(f"{findings_text} {impression_text}")
+    return [f"{said} was read as {other}" for said, other in zip(truth, read, strict=True) if not _agree(said, other)]
+
+
+def test_the_labeler_reads_back_the_truth_of_drawn_studies() -> None:
+    wrong = []
+    for seed in range(300):
+        drawn = draw_chest_ct(seed, COARSE)
+        wrong += _disagreements(drawn.truth, drawn.findings_text, drawn.impression_text)
+    assert len(wrong) <= 0.01 * 300 * len(CHEST_FINDINGS), wrong[:5]
+
+
+def test_the_labeler_reads_back_the_truth_of_any_mix_of_findings() -> None:
+    wrong = []
+    for seed in range(1500):
+        truth, report = _written(seed)
+        wrong += _disagreements(truth, report.findings_text, report.impression_text)
+    assert len(wrong) <= 0.002 * 1500 * len(CHEST_FINDINGS), wrong[:5]
+
+
+def test_the_findings_section_speaks_of_all_18_findings() -> None:
+    for seed in range(300):
+        _, report = _written(seed)
+        spoken = {said.name for sentence in split_sentences(report.findings_text) for said in label_sentence(sentence)}
+        assert spoken == {kind.name for kind in CHEST_FINDINGS}, report.findings_text
+
+
+def test_the_impression_tells_only_what_is_there() -> None:
+    for seed in range(300):
+        truth, report = _written(seed)
+        present = {said.name for said in truth if said.certainty is Certainty.PRESENT}
+        read = {said.name for said in label_report(report.impression_text) if said.certainty is not Certainty.ABSENT}
+        assert read == present
+        assert present or report.impression_text in NORMAL_IMPRESSIONS
+
+
+@pytest.mark.parametrize("phrases", PHRASES + LUNG_PHRASES, ids=lambda phrases: phrases.finding)
+def test_each_finding_has_many_wordings(phrases) -> None:  # type: ignore[no-untyped-def]  # one row of the table
+    assert len(set(phrases.present)) >= 5
+    assert len(set(phrases.absent)) >= 4
+    assert len(set(phrases.brief)) >= 2
+
+
+@pytest.mark.parametrize("phrases", PHRASES + LUNG_PHRASES, ids=lambda phrases: phrases.finding)
+def test_each_denial_is_read_as_one(phrases) -> None:  # type: ignore[no-untyped-def]  # one row of the table
+    for sentence in phrases.absent:
+        read = {said.name: said.certainty for said in label_sentence(sentence)}
+        assert read.get(phrases.finding) is Certainty.ABSENT, sentence
+        assert set(read.values()) == {Certainty.ABSENT}, sentence
+
+
+def test_reports_have_the_length_of_dictations() -> None:
+    lengths = [
+        len(f"{report.findings_text} {report.impression_text}".split()) for _, report in map(_written, range(300))
+    ]
+    assert 110 < np.median(lengths) < 260
+    assert min(lengths) > 60
+
+
+def test_sentences_are_clean() -> None:
+    for seed in range(300):
+        _, report = _written(seed)
+        text = f"{report.findings_text} {report.impression_text}"
+        assert "  " not in text and "{" not in text and " ." not in text and " ," not in text, text
+        for sentence in split_sentences(text):
+            assert sentence[0].isupper() or sentence[0].isdigit(), sentence
+            assert sentence.endswith("."), sentence
+
+
+def test_wordings_vary() -> None:
+    sentences = Counter(
+        sentence for seed in range(300) for sentence in split_sentences(_written(seed)[1].findings_text)
+    )
+    assert len(sentences) > 800
+    assert max(sentences.values()) < 60
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"right", "right upper lobe"}, "in the right upper lobe"),
+        ({"right", "left", "right lower lobe", "left lower lobe"}, "in both lower lobes"),
+        ({"right", "right upper lobe", "right middle lobe"}, "in the right upper and middle lobes"),
+        (
+            {"right", "left", "right upper lobe", "left upper lobe", "right middle lobe"},
+            "in both upper lobes and the right middle lobe",
+        ),
+        ({"right", "left"}, "in both lungs"),
+        ({"left"}, "in the left lung"),
+        (set(), ""),
+    ],
+)
+def test_places_are_named_as_in_dictations(attributes: set[str], words: str) -> None:
+    assert place_words(frozenset(attributes)) == words
