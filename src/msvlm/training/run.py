@@ -183,6 +183,7 @@ def _save_model(
     if config.stage is StageName.FINDINGS:
         set_thresholds(model, data.validation, accelerator)
     model.save_pretrained(aside, text.tokenizer if text is not None else None)
-    if text is not None:
-        measure_domain(data, config.domain).save(aside)
+    domain = measure_domain(data, config.domain) if text is not None else None
+    if domain is not None:
+        domain.save(aside)
     aside.rename(finished)

@@ -17,7 +17,7 @@ from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presen
 from msvlm.evaluation.evaluate import score_reports
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.drafting import draft
-from msvlm.reporting.out_of_domain import TrainingDomain, fit_training_domain, summarise
+from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
 from msvlm.training.run_log import Score
 from msvlm.training.sampling import TrainingData
 
@@ -87,12 +87,17 @@ class DomainSettings:
     body_part_words: tuple[str, ...] = ()
 
 
-def measure_domain(data: TrainingData, settings: DomainSettings) -> TrainingDomain:
-    """What series of the two splits look like to the slice encoder, so that others can be told from them."""
+def measure_domain(data: TrainingData, settings: DomainSettings) -> TrainingDomain | None:
+    """What series of the two splits look like to the slice encoder, so that others can be told from them.
+
+    None where the splits are too small to tell.
+    """
     training, validation = (
         [summary for index in range(min(len(dataset), MEASURED_STUDIES)) for summary in _summaries(dataset, index)]
         for dataset in (data.training, data.validation)
     )
+    if min(len(training), len(validation)) < LEAST_SERIES:
+        return None
     modalities = {
         series.modality.value
         for index in range(min(len(data.training), MEASURED_STUDIES))

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import cattrs
+import cattrs.v
 from cattrs.errors import ClassValidationError
 
 from msvlm.errors import ConfigError
@@ -81,4 +82,11 @@ def read_train_config(path: Path) -> TrainConfig:
     try:
         return converter.structure(table, TrainConfig)
     except ClassValidationError as error:
-        raise ConfigError(f"{path.name}: {'; '.join(cattrs.transform_error(error))}") from error
+        raise ConfigError(f"{path.name}: {'; '.join(cattrs.transform_error(error, format_exception=_told))}") from error
+
+
+def _told(error: BaseException, wanted: type | None) -> str:
+    """What is wrong with one key, the value that was found included."""
+    if isinstance(error, ConfigError | ValueError):
+        return str(error)
+    return cattrs.v.format_exception(error, wanted)

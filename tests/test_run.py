@@ -1,0 +1,241 @@
+"""Runs end as they would have without a kill or a second process; the stages join; what is wrong is refused by name."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_runs import INPUT, MODEL, TinyData, faster, make_tiny_data
+
+from msvlm.data.manifest import read_manifest, write_manifest
+from msvlm.data.prepared import PreparedStore
+from msvlm.errors import ConfigError, DataError, InputMismatchError, TrainingError
+from msvlm.imaging.read import read_study
+from msvlm.model.ms_vlm import MsVlm
+from msvlm.reporting.out_of_domain import FILE_NAME
+from msvlm.reporting.reporter import Reporter
+from msvlm.training.run import CHECKPOINTS, train
+from msvlm.training.run_log import METRICS_FILE
+from msvlm.training.train_config import StageName, read_train_config
+
+TOML = """
+stage = "findings"
+output = "{output}"
+manifest = "{manifest}"
+prepared = "{prepared}"
+vectors = "{vectors}"
+evaluate_every = 1000
+save_every = 2
+[optimisation]
+steps = {steps}
+batch_studies = 4
+warmup_steps = 2
+[model.input]
+rows = 48
+columns = 64
+pixel_spacing_mm = 6.0
+[model.slice_encoder]
+width = 16
+layers = 1
+heads = 2
+region_grid = [3, 4]
+[model.z_former]
+width = 32
+layers = 1
+heads = 2
+[model.resampler]
+queries = 2
+layers = 1
+heads = 2
+[model.findings_head]
+heads = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TinyData:
+    return make_tiny_data(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def findings_model(data: TinyData) -> Path:
+    return train(data.run(StageName.FINDINGS, "findings", 4))
+
+
+@pytest.fixture(scope="module")
+def aligned_model(data: TinyData, findings_model: Path) -> Path:
+    return train(data.run(StageName.ALIGN, "align", 2, findings_model))
+
+
+def losses(output: Path) -> list[float]:
+    """The loss of each step, which stand in the log once each and in order."""
+    rows = [json.loads(line) for line in (output / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["split"] == "train"]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [row["loss"] for row in rows]
+
+
+def toml(data: TinyData, folder: Path, steps: int) -> Path:
+    file = folder / "findings.toml"
+    file.write_text(
+        TOML.format(
+            output=folder / "run",
+            manifest=data.manifest,
+            prepared=data.prepared,
+            vectors=data.folder / "vectors_of_toml",
+            steps=steps,
+        ),
+        encoding="utf-8",
+    )
+    return file
+
+
+def command(*arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(data: TinyData, tmp_path: Path) -> None:
+    (tmp_path / "unbroken").mkdir()
+    (tmp_path / "killed").mkdir()
+    unbroken = toml(data, tmp_path / "unbroken", 30)
+    killed = toml(data, tmp_path / "killed", 30)
+    assert command("msvlm", "train", str(unbroken)).wait(300) == 0
+    first = command("msvlm", "train", str(killed))
+    checkpoints = tmp_path / "killed" / "run" / CHECKPOINTS
+    deadline = time.monotonic() + 300
+    while not (checkpoints.is_dir() and any(place.name > "step_00000003" for place in checkpoints.glob("step_*"))):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (tmp_path / "killed" / "run" / "model").exists()
+    assert command("msvlm", "train", str(killed)).wait(300) == 0
+    assert losses(tmp_path / "killed" / "run") == losses(tmp_path / "unbroken" / "run")
+
+
+def test_two_processes_give_the_losses_of_one(data: TinyData, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    assert command("msvlm", "train", str(toml(data, tmp_path / "one", 6))).wait(300) == 0
+    launch = ("torch.distributed.run", "--nproc_per_node=2", "--master_port=29611", "-m", "msvlm")
+    assert command(*launch, "train", str(toml(data, tmp_path / "two", 6))).wait(300) == 0
+    assert losses(tmp_path / "two" / "run") == pytest.approx(losses(tmp_path / "one" / "run"), rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", [StageName.SLICES, StageName.MASKED_EMBEDDINGS])
+def test_each_stage_without_labels_trains_and_leaves_a_model(data: TinyData, stage: StageName) -> None:
+    config = faster(data.run(stage, stage.value, 20), 3e-3, 4)
+    folder = train(config)
+    told = losses(Path(config.output))
+    assert MsVlm.from_pretrained(folder).config.slice_encoder == MODEL.slice_encoder
+    if stage is StageName.MASKED_EMBEDDINGS:
+        assert sum(told[-5:]) < sum(told[:5])
+
+
+def test_the_slice_encoder_moves_where_it_is_trained_and_nowhere_else(data: TinyData, findings_model: Path) -> None:
+    before = MsVlm.from_pretrained(findings_model).slice_encoder.weights_hash()
+    frozen = train(data.run(StageName.MASKED_EMBEDDINGS, "frozen", 2, findings_model))
+    config = data.run(StageName.FINDINGS, "pixels", 2, findings_model)
+    config = replace(config, findings=replace(config.findings, train_slice_encoder=True, slices_per_study=6))
+    trained = train(config)
+    assert MsVlm.from_pretrained(frozen).slice_encoder.weights_hash() == before
+    assert MsVlm.from_pretrained(trained).slice_encoder.weights_hash() != before
+
+
+def test_alignment_leaves_all_but_the_bridge_and_the_language_model_as_it_was(
+    findings_model: Path, aligned_model: Path
+) -> None:
+    before = MsVlm.from_pretrained(findings_model).state_dict()
+    after = MsVlm.from_pretrained(aligned_model).state_dict()
+    moved = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
+    assert moved == {"resampler"}
+    assert {name.split(".")[0] for name in after if name not in before} == {"visual_projection", "language_model"}
+
+
+def test_a_finetuned_model_reads_a_study(data: TinyData, aligned_model: Path) -> None:
+    folder = train(data.run(StageName.FINETUNE, "finetune", 2, aligned_model))
+    assert not (folder / FILE_NAME).exists()
+    study = read_manifest(data.manifest).studies[0]
+    report = Reporter.from_pretrained(folder).write(read_study(data.manifest.parent / study.series[0]))
+    assert any("nothing is known of what this model was trained on" in warning for warning in report.warnings)
+    assert set(report.probabilities) == set(MODEL.findings_head.findings)
+
+
+def test_a_finished_run_is_not_run_again(data: TinyData, findings_model: Path) -> None:
+    before = (findings_model / "config.json").stat().st_mtime_ns
+    assert train(data.run(StageName.FINDINGS, "findings", 4)) == findings_model
+    assert (findings_model / "config.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("findings_model")
+def test_a_folder_that_holds_another_run_is_refused(data: TinyData) -> None:
+    with pytest.raises(ConfigError, match=r"other settings \(optimisation\)"):
+        train(data.run(StageName.FINDINGS, "findings", 5))
+
+
+def test_input_prepared_for_another_model_is_refused(data: TinyData) -> None:
+    config = data.run(StageName.FINDINGS, "mismatch", 2)
+    other = replace(MODEL, input=replace(INPUT, pixel_spacing_mm=5.0))
+    with pytest.raises(InputMismatchError, match="pixel_spacing_mm"):
+        train(replace(config, model=other))
+
+
+def test_a_data_set_without_training_studies_is_refused(data: TinyData, tmp_path: Path) -> None:
+    manifest = read_manifest(data.manifest)
+    file = tmp_path / "manifest.jsonl"
+    write_manifest(file, [study for study in manifest.studies if study.split != "train"])
+    with pytest.raises(DataError, match="no study in split 'train'"):
+        train(replace(data.run(StageName.FINDINGS, "empty", 2), manifest=str(file)))
+
+
+def test_studies_that_are_not_prepared_are_named(data: TinyData, tmp_path: Path) -> None:
+    PreparedStore.create(tmp_path / "none", INPUT, (3, 4))
+    with pytest.raises(DataError, match="not prepared"):
+        train(replace(data.run(StageName.FINDINGS, "unprepared", 2), prepared=str(tmp_path / "none")))
+
+
+def test_a_new_model_and_one_to_start_from_exclude_each_other(data: TinyData, findings_model: Path) -> None:
+    config = data.run(StageName.FINDINGS, "both", 2, findings_model)
+    with pytest.raises(ConfigError, match="either start_from"):
+        train(replace(config, model=MODEL))
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(data: TinyData) -> None:
+    config = data.run(StageName.FINDINGS, "diverged", 50)
+    with pytest.raises(TrainingError, match=r"step \d+: the (loss|gradients' norm) is (nan|inf)"):
+        train(replace(config, optimisation=replace(config.optimisation, learning_rate=1e30, gradient_clip=0.0)))
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("colour = 3", "colour"),
+        ("save_every = 0", "save_every = 0"),
+        ('stage = "dream"', "dream"),
+        ("[findings]\nhidden_share = 1.5", "hidden_share 1.5"),
+        ("[findings]\nhidden = 0.5", "hidden"),
+        ("stage =", "is no TOML"),
+    ],
+)
+def test_a_bad_key_or_value_is_refused_by_name(data: TinyData, tmp_path: Path, line: str, complaint: str) -> None:
+    file = toml(data, tmp_path, 2)
+    text = file.read_text(encoding="utf-8")
+    key = line.split(" =", maxsplit=1)[0]
+    kept = [old for old in text.splitlines() if not old.startswith(f"{key} =")]
+    place = 1 if not line.startswith("[") else len(kept)
+    file.write_text("\n".join([*kept[:place], line, *kept[place:]]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=complaint):
+        read_train_config(file)
+
+
+def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing.toml cannot be read"):
+        read_train_config(tmp_path / "nothing.toml")
