@@ -1,111 +1,108 @@
-"""A model of toy size that has learned two reports by heart, and studies of toy size to read with it."""
+"""Tiny real models and batches that the tests of the model share."""
 
-import math
-from pathlib import Path
-
-import numpy as np
 import torch
-from torch.nn import functional
 
-from msvlm.batch import StudyBatch
-from msvlm.data.collate import to_study_batch
-from msvlm.data.text import ReportText, train_tokenizer, write_cues
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
-from msvlm.imaging.preprocess import InputConfig, prepare_study
-from msvlm.model.findings_head import FindingsHeadConfig, FindingsOutput
+from msvlm.batch import StudyBatch, TextBatch
+from msvlm.imaging.preprocess import InputConfig
+from msvlm.model.findings_head import FindingsHeadConfig
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm, MsVlmConfig
 from msvlm.model.resampler import ResamplerConfig
+from msvlm.model.slice_backbone import SliceEncoderKind
 from msvlm.model.slice_encoder import SliceEncoderConfig
-from msvlm.model.z_former import ZFormerConfig
-from msvlm.study import LeftOut, Modality, Series, Study, Weighting
+from msvlm.model.z_former import Pose, ZFormerConfig
+from msvlm.study import Role
 
-INPUT = InputConfig(rows=32, columns=32, pixel_spacing_mm=12.0)
-NODULE_REPORT = (
-    "Findings: There is a 12 mm nodule in the right upper lobe. No pleural effusion is seen. "
-    "The thyroid gland is unremarkable.\nImpression: Right upper lobe nodule."
-)
-CLEAR_REPORT = (
-    "Findings: The lungs are clear. No pulmonary nodule is seen. No pleural effusion is seen.\n"
-    "Impression: No acute finding."
-)
+VISUAL_TOKEN = 3
+END_TOKEN = 2
+VOCABULARY = 40
+TINY_INPUT = InputConfig(rows=32, columns=48, pixel_spacing_mm=8.0)
 
 
-def tiny_study(seed: int, is_bright: bool = True, slices: int = 10) -> Study:
-    """One axial series of noise around water or air, its slices from head to foot, and a localiser left out."""
-    random = np.random.default_rng(seed)
-    voxels = random.normal(200.0 if is_bright else -800.0, 50.0, (slices, 24, 24)).astype(np.int16)
-    positions = np.zeros((slices, 3))
-    positions[:, 2] = -5.0 * np.arange(slices)
-    series = Series(
-        key="s2",
-        voxels=voxels,
-        positions_ras_mm=positions,
-        row_steps_ras_mm=np.tile((0.0, -14.0, 0.0), (slices, 1)),
-        column_steps_ras_mm=np.tile((-14.0, 0.0, 0.0), (slices, 1)),
-        modality=Modality.CT,
-        weighting=Weighting.CT,
-        body_part="chest",
+def tiny_encoder(kind: SliceEncoderKind = SliceEncoderKind.VIT, checkpoint: str = "") -> SliceEncoderConfig:
+    return SliceEncoderConfig(
+        checkpoint=checkpoint, kind=kind, width=16, layers=2, heads=2, region_grid=(2, 3), chunk_slices=4
     )
-    return Study(f"study{seed}", (series,), (LeftOut("s1", "localiser"),))
 
 
-def tiny_batch(*studies: Study) -> StudyBatch:
-    """Studies made ready for the tiny model."""
-    return to_study_batch([prepare_study(study, INPUT) for study in studies], INPUT)
-
-
-def untrained_tiny_model() -> MsVlm:
-    """All parts but the language model; the same weights each time, slice vectors standardised."""
-    torch.manual_seed(0)
-    model = MsVlm(
-        MsVlmConfig(
-            input=INPUT,
-            slice_encoder=SliceEncoderConfig(width=16, layers=1, heads=2, patch_pixels=8, region_grid=(2, 2)),
-            z_former=ZFormerConfig(width=16, layers=1, heads=2),
-            resampler=ResamplerConfig(queries=2, layers=1, heads=2),
-            findings_head=FindingsHeadConfig(heads=2),
-        )
+def tiny_config(encoder: SliceEncoderConfig | None = None, pose: Pose = Pose.MILLIMETRES) -> MsVlmConfig:
+    return MsVlmConfig(
+        input=TINY_INPUT,
+        slice_encoder=encoder if encoder is not None else tiny_encoder(),
+        z_former=ZFormerConfig(width=24, layers=2, heads=2, pose=pose),
+        resampler=ResamplerConfig(queries=3, layers=2, heads=2),
+        findings_head=FindingsHeadConfig(findings=("lung_nodule", "pleural_effusion"), heads=2, layers=1),
     )
-    model.eval()
-    vectors = model.encode(tiny_batch(tiny_study(100), tiny_study(101, is_bright=False))).slice_vectors
-    assert vectors is not None
-    model.standardiser.fit(vectors.mean(dim=0), vectors.std(dim=0).clamp(min=1e-2))
-    return model
 
 
-def save_tiny_model(folder: Path, steps: int = 120) -> Path:
-    """A saved model that writes of bright studies that they have a nodule, and of dark ones that they are clear."""
-    model = untrained_tiny_model()
-    tokenizer = train_tokenizer([NODULE_REPORT, CLEAR_REPORT] * 4, vocabulary=400)
-    text = ReportText(tokenizer, model.visual_tokens)
-    config = LanguageModelConfig(width=32, layers=2, heads=2, vocabulary=len(tokenizer))
-    model.attach_language_model(config, text.visual_token_id)
-    batch = tiny_batch(*(tiny_study(200 + index, is_bright=index % 2 == 0) for index in range(4)))
-    batch = model.encode(batch)
-    nodule = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"right", "right upper lobe"}), 12.0)
-    written = text.training_batch([write_cues((nodule,)), write_cues(()), "", ""], [NODULE_REPORT, CLEAR_REPORT] * 2)
-    model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
-    for _ in range(steps):
-        output = model(batch, written)
-        loss = functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), written.labels[:, 1:].flatten())
-        loss = loss + _findings_loss(output.findings, nodule)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    model.eval().save_pretrained(folder, tokenizer)
-    return folder
+def tiny_language_model() -> LanguageModelConfig:
+    return LanguageModelConfig(width=32, layers=2, heads=2, vocabulary=VOCABULARY)
 
 
-def _findings_loss(findings: FindingsOutput, nodule: FindingStatement) -> torch.Tensor:
-    """Every second study has the nodule and no other finding."""
-    column = CHEST_FINDING_NAMES.index(nodule.name)
-    is_there = torch.zeros_like(findings.presence_logits)
-    is_there[::2, column] = 1.0
-    words = torch.tensor([float(word in nodule.attributes) for word in ATTRIBUTES]).expand(len(is_there), -1)
-    return (
-        functional.binary_cross_entropy_with_logits(findings.presence_logits, is_there)
-        + functional.binary_cross_entropy_with_logits(findings.attribute_logits[:, column], words)
-        + (findings.log_sizes_mm[:, column] - math.log(nodule.size_mm or 1.0)).abs().mean()
+def tiny_model(config: MsVlmConfig | None = None, seed: int = 0) -> MsVlm:
+    """A fitted model with random weights and a language model, in reading mode."""
+    torch.manual_seed(seed)
+    model = MsVlm(config if config is not None else tiny_config())
+    model.attach_language_model(tiny_language_model(), VISUAL_TOKEN)
+    fit(model)
+    # Larger weights than a model starts from: the words' logits must lie apart for greedy choices to mean something.
+    with torch.no_grad():
+        for parameter in model.language_model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8.0)
+    return model.eval()
+
+
+def fit(model: MsVlm) -> None:
+    shape = model.standardiser.mean.shape
+    model.standardiser.fit(torch.zeros(shape), torch.ones(shape))
+
+
+def random_study(slices: int, seed: int, series: int = 1) -> StudyBatch:
+    """One study of random pixels at random places."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(slices, 3, generator=generator)
+    return StudyBatch(
+        study_index=torch.zeros(slices, dtype=torch.long),
+        series_index=torch.arange(slices) * series // slices,
+        position_mm=torch.randn(slices, 3, generator=generator) * 60,
+        normal_ras=normal / normal.norm(dim=1, keepdim=True),
+        role_index=torch.randint(Role.COUNT, (slices,), generator=generator),
+        slices=torch.rand(slices, 3, TINY_INPUT.rows, TINY_INPUT.columns, generator=generator) * 2 - 1,
     )
+
+
+def packed(*studies: StudyBatch) -> StudyBatch:
+    return StudyBatch(
+        study_index=torch.cat([study.study_index + index for index, study in enumerate(studies)]),
+        series_index=torch.cat([study.series_index for study in studies]),
+        position_mm=torch.cat([study.position_mm for study in studies]),
+        normal_ras=torch.cat([study.normal_ras for study in studies]),
+        role_index=torch.cat([study.role_index for study in studies]),
+        slices=torch.cat([study.slices for study in studies]),
+    )
+
+
+def rearranged(study: StudyBatch, order: torch.Tensor) -> StudyBatch:
+    return StudyBatch(
+        study_index=study.study_index[order],
+        series_index=study.series_index[order],
+        position_mm=study.position_mm[order],
+        normal_ras=study.normal_ras[order],
+        role_index=study.role_index[order],
+        slices=study.slices[order],
+    )
+
+
+def prompts(model: MsVlm, lengths: tuple[int, ...], seed: int = 0) -> TextBatch:
+    """Left-padded prompts, with the visual tokens after the first word; `lengths` counts the other words."""
+    generator = torch.Generator().manual_seed(seed)
+    longest = max(lengths) + model.visual_tokens
+    ids = torch.full((len(lengths), longest), END_TOKEN)
+    mask = torch.zeros(len(lengths), longest, dtype=torch.bool)
+    for row, length in enumerate(lengths):
+        words = torch.randint(4, VOCABULARY, (length,), generator=generator)
+        visual = torch.full((model.visual_tokens,), VISUAL_TOKEN)
+        ids[row, longest - length - model.visual_tokens :] = torch.cat([words[:1], visual, words[1:]])
+        mask[row, longest - length - model.visual_tokens :] = True
+    return TextBatch(ids, mask)

@@ -28,6 +28,7 @@ FORMAT = 1
 """Counted up whenever a folder written before can no longer be read as it is."""
 
 _SAVED_BY_HUGGING_FACE = ("slice_encoder.backbone.", "language_model.")
+_FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md"]
 _Config = TypeVar("_Config")
 
 
@@ -44,9 +45,9 @@ def written_aside(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(before)
         aside.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
 
 
 def find_folder(name_or_folder: str | Path) -> Path:
@@ -59,7 +60,7 @@ def find_folder(name_or_folder: str | Path) -> Path:
     if folder.is_dir():
         return folder
     try:
-        return Path(snapshot_download(str(name_or_folder)))
+        return Path(snapshot_download(str(name_or_folder), allow_patterns=_FETCHED))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"model {name_or_folder}: no such folder, and not found on the hub ({error})") from error
 
@@ -126,7 +127,7 @@ def read_rest(module: nn.Module, folder: Path) -> None:
     module.load_state_dict(saved, strict=False, assign=True)
 
 
-def push_folder(folder: Path, name: str) -> None:
+def push_folder(folder: Path, repo_id: str) -> None:
     """Uploads a saved model to the hub under `owner/name`, a private one unless it is there already.
 
     Raises:
@@ -135,22 +136,22 @@ def push_folder(folder: Path, name: str) -> None:
     for file in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / file).is_file():
             raise ModelError(f"nothing to push: no {file} in the folder; save the model there first")
-    check_hub_name(name)
+    check_repo_id(repo_id)
     hub = HfApi()
-    hub.create_repo(name, private=True, exist_ok=True)
-    hub.upload_folder(repo_id=name, folder_path=folder)
+    hub.create_repo(repo_id, private=True, exist_ok=True)
+    hub.upload_folder(repo_id=repo_id, folder_path=folder)
 
 
-def check_hub_name(name: str) -> None:
+def check_repo_id(repo_id: str) -> None:
     """Refuses what cannot be a name on the hub.
 
     Raises:
         ModelError: says why.
     """
     try:
-        validate_repo_id(name)
+        validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ModelError(f"hub name {name!r}: {error}; wanted owner/name") from error
+        raise ModelError(f"hub name {repo_id!r}: {error}; wanted owner/name") from error
 
 
 def _rest(module: nn.Module) -> dict[str, Tensor]:

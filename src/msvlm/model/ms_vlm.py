@@ -28,7 +28,7 @@ from msvlm.model.language_model import (
 from msvlm.model.model_folder import (
     LANGUAGE_MODEL_FOLDER,
     SLICE_ENCODER_FOLDER,
-    check_hub_name,
+    check_repo_id,
     find_folder,
     push_folder,
     read_config,
@@ -131,6 +131,7 @@ class MsVlm(nn.Module):
         """Gives the model a language model, whatever it had before, and a new projection into it."""
         self.config = replace(self.config, language_model=config, visual_token_id=visual_token_id)
         self._attach(load_language_model(config))
+        self.train(self.training)
 
     def _attach(self, language_model: PreTrainedModel) -> None:
         embeddings = word_embeddings(language_model)
@@ -235,12 +236,12 @@ class MsVlm(nn.Module):
         read_rest(model, folder)
         return model.eval()
 
-    def push_to_hub(self, name: str) -> None:
+    def push_to_hub(self, repo_id: str) -> None:
         """Uploads the model to the hub under `owner/name`, a private one unless it is there already."""
-        check_hub_name(name)
+        check_repo_id(repo_id)
         with tempfile.TemporaryDirectory() as place:
             self.save_pretrained(Path(place) / "model")
-            push_folder(Path(place) / "model", name)
+            push_folder(Path(place) / "model", repo_id)
 
     def weights_hash(self) -> str:
         """Which weights these are: a short sha256 of all of them."""

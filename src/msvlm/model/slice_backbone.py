@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -158,7 +159,7 @@ def load_backbone(checkpoint: str, kind: SliceEncoderKind, ours: bool = False) -
             **attention,
             **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"slice encoder {checkpoint}: cannot be loaded as safetensors ({error})") from error
     missing, unexpected = info["missing_keys"], info["unexpected_keys"]
     if not ours:

@@ -81,7 +81,7 @@ class ZFormer(nn.Module):
         rows = self.embed(vectors.flatten(1).to(self.mask_token.dtype))
         # Masked even where nothing is hidden, so that no parameter is ever left without a gradient.
         shown = torch.ones_like(batch.study_index, dtype=torch.bool) if hidden is None else ~hidden
-        rows = torch.where(shown[:, None], rows, self.mask_token.to(rows.dtype)) + self.pose(batch)
+        rows = torch.where(shown[:, None], rows, self.mask_token.to(rows.dtype)) + self.pose(batch).to(rows.dtype)
         lengths = study_lengths(batch.study_index, batch.studies)
         for layer in self.layers:
             rows = layer(rows, lengths)
