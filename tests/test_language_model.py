@@ -121,9 +121,8 @@ def test_lora_trains_the_adapters_alone(checkpoint: str) -> None:
     optimiser = torch.optim.SGD([p for p in model.language_model.parameters() if p.requires_grad], lr=1.0)
     model(random_study(3, 1), prompts(model, (4,))).logits.logsumexp(-1).sum().backward()
     optimiser.step()
-    changed = {
-        name for name, value in model.language_model.state_dict().items() if not torch.equal(value, before[name])
-    }
+    after = model.language_model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed and all("lora_B" in name for name in changed)
     assert model.visual_projection[0].weight.grad.abs().sum() > 0
 
