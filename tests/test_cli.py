@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import save_tiny_model, tiny_study
+from tiny_reader import save_tiny_reader, tiny_study
 
 from msvlm.cli import main
 from msvlm.data.manifest import ManifestStudy, write_manifest
@@ -17,7 +17,7 @@ from msvlm.report import DISCLAIMER, Report
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_tiny_reader(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_prepare_names_what_it_leaves_out(
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["inspect", "nowhere"], "nowhere"),
+        (["inspect", "nowhere"], "does not exist"),
         (["report", "SCAN", "--model", "a/folder/that/is/not/there"], "no such folder, and not found on the hub"),
         (["train", "nowhere.toml"], "nowhere.toml cannot be read"),
         (["evaluate", "nowhere.jsonl", "prepared"], "no manifest nowhere.jsonl"),
@@ -127,12 +127,9 @@ def test_prepare_names_what_it_leaves_out(
     ],
 )
 def test_a_callers_mistake_is_one_line_and_status_2(
-    arguments: list[str], words: str, scan: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [str(scan) if argument == "SCAN" else argument for argument in arguments]
-    if given[0] == "evaluate":
-        given += ["--model", str(model)]
-    assert main(given) == 2
+    assert main([str(scan) if argument == "SCAN" else argument for argument in arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("msvlm: ")
     assert words in told

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_model, tiny_batch, tiny_study
+from tiny_reader import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study
 
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy, write_manifest
@@ -18,6 +18,7 @@ from msvlm.evaluation.scoreboard import Evaluation
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.labeling import label_report
+from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
 
 SPLITS = ("train",) * 12 + ("validation",) * 6 + ("test",) * 6
@@ -25,7 +26,7 @@ SPLITS = ("train",) * 12 + ("validation",) * 6 + ("test",) * 6
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_tiny_reader(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_slice_vectors_from_disk_give_the_same_drafts(
     evaluation: Evaluation, model: Path, data: Path, tmp_path: Path
 ) -> None:
     reporter = Reporter.from_pretrained(model)
-    store = VectorStore.create(tmp_path / "vectors", reporter.model.slice_encoder.weights_hash())
+    store = VectorStore.create(tmp_path / "vectors", vectors_hash(reporter.model))
     for number in range(len(SPLITS)):
         study = tiny_study(300 + number, is_bright=number % 2 == 0)
         vectors = reporter.model.encode(tiny_batch(study)).slice_vectors

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_model import NODULE_REPORT, save_tiny_model, tiny_batch, tiny_study, untrained_tiny_model
+from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study, untrained_tiny_reader
 
 from msvlm.data.text import join_report
 from msvlm.errors import ModelError, StudyError
@@ -22,7 +22,7 @@ from msvlm.study import Study
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return save_tiny_reader(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_hiding_every_slice_makes_what_the_image_told_less_likely(reporter: Repo
 
 
 def test_the_heads_answer_puts_a_lobe_on_its_side_and_names_one_degree() -> None:
-    model = untrained_tiny_model()
+    model = untrained_tiny_reader()
     with torch.inference_mode():
         findings = model.read(model.encode(tiny_batch(tiny_study(1)))).findings
     likely = torch.full_like(findings.attribute_logits, 2.0)
@@ -167,7 +167,7 @@ def test_the_heads_answer_puts_a_lobe_on_its_side_and_names_one_degree() -> None
 
 
 def test_the_heads_answer_follows_the_models_thresholds() -> None:
-    model = untrained_tiny_model()
+    model = untrained_tiny_reader()
     with torch.inference_mode():
         findings = model.read(model.encode(tiny_batch(tiny_study(1)))).findings
     thresholds = torch.sigmoid(findings.presence_logits[0]).detach()
@@ -179,7 +179,7 @@ def test_the_heads_answer_follows_the_models_thresholds() -> None:
 
 def test_a_study_unlike_those_trained_on_is_warned_of(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "model")
-    features = 2 * np.prod(untrained_tiny_model().standardiser.mean.shape)
+    features = 2 * np.prod(untrained_tiny_reader().standardiser.mean.shape)
     summaries = np.random.default_rng(0).normal(50.0, 0.1, size=(60, features)).astype(np.float32)
     fit_training_domain(summaries, summaries, ("CT",), ("head",), "heads only").save(tmp_path / "model")
     warnings = Reporter.from_pretrained(tmp_path / "model").write(tiny_study(1)).warnings
@@ -199,7 +199,7 @@ def test_a_study_without_series_is_refused(reporter: Reporter) -> None:
 
 
 def test_a_model_without_a_language_model_is_refused(tmp_path: Path) -> None:
-    untrained_tiny_model().save_pretrained(tmp_path / "mute")
+    untrained_tiny_reader().save_pretrained(tmp_path / "mute")
     with pytest.raises(ModelError, match="mute has no language model"):
         Reporter.from_pretrained(tmp_path / "mute")
 

@@ -1,5 +1,6 @@
 """The command line: `msvlm VERB`. Each verb is a dataclass; what it imports, it imports when it runs."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"msvlm {version('msvlm')}")
         return 0
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar for every small file loaded hides what matters
     try:
         verb = tyro.cli(Verb, prog="msvlm", description=_DESCRIPTION, args=given)
         verb.run()

@@ -23,7 +23,7 @@ from msvlm.evaluation.clinical_metrics import Statements, presence_matrix
 from msvlm.evaluation.scoreboard import Answer, Evaluation, ScoreRow, answer_of_texts, score_answer
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.model.ms_vlm import check_input
-from msvlm.reporting.drafting import draft
+from msvlm.reporting.drafting import draft, vectors_hash
 from msvlm.reporting.reporter import Reporter
 
 GENERATED = "generated report"
@@ -63,12 +63,12 @@ def evaluate(
         DataError: the split is empty, or none of its studies is prepared.
         InputMismatchError: the slices were prepared, or the vectors made, for another model.
     """
-    reporter = Reporter.from_pretrained(model)
-    store = PreparedStore.open(prepared)
-    check_input(reporter.model.config, store.input_config)
-    vector_store = VectorStore.open(vectors, reporter.model.slice_encoder.weights_hash()) if vectors else None
     listed = read_manifest(manifest)
     chosen = listed.split(split)[:limit]
+    store = PreparedStore.open(prepared)
+    reporter = Reporter.from_pretrained(model)
+    check_input(reporter.model.config, store.input_config)
+    vector_store = VectorStore.open(vectors, vectors_hash(reporter.model)) if vectors else None
     studies = tuple(study for study in chosen if study.key in store)
     if not studies:
         raise DataError(f"none of {len(chosen)} {split} studies is prepared; run `msvlm prepare` on this manifest")

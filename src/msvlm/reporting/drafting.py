@@ -1,5 +1,6 @@
 """Studies -> texts: what the findings head states becomes cues, and the language model writes. Many studies at once."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,12 @@ def state_findings(findings: FindingsOutput, model: MsVlm) -> tuple[Statements, 
         )
         for study, row in enumerate(present.tolist())
     )
+
+
+def vectors_hash(model: MsVlm) -> str:
+    """What kept slice vectors depend on: the slice encoder, and how slices are made ready for it."""
+    made_ready = hashlib.sha256(repr(model.config.input).encode()).hexdigest()[:8]
+    return f"{model.slice_encoder.weights_hash()}-{made_ready}"
 
 
 def _attributes(name: str, likely: NDArray[np.float32]) -> frozenset[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoTokenizer
 
 from msvlm.batch import StudyBatch
 from msvlm.data.collate import to_study_batch
@@ -54,10 +53,10 @@ class Reporter:
         model = MsVlm.from_pretrained(folder)
         if model.language_model is None:
             raise ModelError(f"{folder.name} has no language model and writes no reports; align or finetune it first")
-        tokenizer = AutoTokenizer.from_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+        text = ReportText.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
         model.to(pick_device(device))
         name = "bundled" if name_or_folder is None else Path(name_or_folder).name
-        return cls(model, ReportText(tokenizer, model.visual_tokens), name, TrainingDomain.load(folder))
+        return cls(model, text, name, TrainingDomain.load(folder))
 
     @property
     def device(self) -> torch.device:

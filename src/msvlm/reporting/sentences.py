@@ -13,7 +13,7 @@ from msvlm.findings import Certainty, FindingStatement
 from msvlm.labeling import label_sentence
 from msvlm.model.ms_vlm import MsVlm
 
-_NUMBERS_AT_ONCE = 2**26
+_NUMBERS_AT_ONCE = 2**24
 """Scores are computed for as many hidings at once as keep the largest tensor below this many numbers."""
 
 
