@@ -24,19 +24,19 @@ COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
 TYPICAL = ScanShape(64, 128, 128, (5.0, 3.0, 3.0))
 IN_LUNGS = tuple(kind.name for kind in CHEST_FINDINGS if set(LOBES) & set(kind.attributes))
 
-# (lowest, highest) HU of the middle voxel of a lesion.
+# (lowest, highest) HU of the middle voxel of a lesion; the scanner blurs the borders of thin and small ones with lung.
 MIDDLE_HU = {
     "medical_material": (700, 3071),
     "arterial_wall_calcification": (300, 1100),
     "coronary_artery_wall_calcification": (250, 1100),
     "pericardial_effusion": (-40, 40),
     "pleural_effusion": (-15, 35),
-    "lymphadenopathy": (-10, 80),
+    "lymphadenopathy": (-75, 80),
     "emphysema": (-1024, -930),
     "lung_opacity": (-760, -450),
     "consolidation": (-60, 80),
-    "atelectasis": (-60, 110),
-    "lung_nodule": (-260, 90),
+    "atelectasis": (-110, 110),
+    "lung_nodule": (-300, 90),
     "interlobular_septal_thickening": (-720, -200),
 }
 

@@ -66,10 +66,14 @@ def paint_lymph_node(scene: Scene, lesion: int) -> None:
         tubes.hila[1] + (-8.0, 6.0, 9.0),
         carina + (2.0, -14.0, -half_width - 2.0),
     )
-    centre = stations[generator.integers(len(stations))] + generator.normal(size=3) * 2.5
     radii = generator.uniform(7.5, 14.0) * generator.uniform(0.88, 1.1, size=3)
-    box, lump = scene.canvas.ellipsoid(centre, radii)
-    lump &= ~scene.thorax.spared[box.index] & (scene.canvas.hu[box.index] < _SOFT_LIMIT_HU)
+    # Of a few stations the one with the most room, so that vessels do not leave mere slivers of it.
+    candidates = []
+    for station in generator.choice(len(stations), size=3, replace=False):
+        box, lump = scene.canvas.ellipsoid(stations[station] + generator.normal(size=3) * 2.5, radii)
+        lump &= ~scene.thorax.spared[box.index] & (scene.canvas.hu[box.index] < _SOFT_LIMIT_HU)
+        candidates.append((box, lump))
+    box, lump = max(candidates, key=lambda candidate: np.count_nonzero(candidate[1]))
     scene.canvas.paint(box, lump, generator.uniform(35.0, 55.0), lesion)
 
 

@@ -26,6 +26,7 @@ _LEAST_ML = {
     "pericardial_effusion": 8.0,
     "mosaic_attenuation_pattern": 20.0,
     "hiatal_hernia": 3.0,
+    "lymphadenopathy": 0.7,
     "cardiomegaly": 20.0,
     "bronchiectasis": 0.8,
     "peribronchial_thickening": 0.8,
