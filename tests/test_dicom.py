@@ -288,6 +288,15 @@ def test_a_single_image_is_read_only_where_it_is_asked_for(tmp_path: Path) -> No
         read_study(alone.parent)
 
 
+def test_a_series_in_another_frame_of_reference_says_so(tmp_path: Path) -> None:
+    paths = written(tmp_path, ct_series("s2"), ct_series("s3"), mr_series("s4"))
+    for path in paths:
+        if path.parent.name == "s4":
+            set_values(path, FrameOfReferenceUID="2.25.4711")
+    noted = [series.key for series in read_study(tmp_path).series if "frame of reference" in "".join(series.notes)]
+    assert noted == ["s4"]
+
+
 def test_two_studies_are_not_mixed(tmp_path: Path) -> None:
     written(tmp_path / "a", key="one")
     written(tmp_path / "b", key="two")

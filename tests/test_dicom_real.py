@@ -176,6 +176,31 @@ def test_retired_transfer_syntaxes_are_refused_by_name(real_data: Path, syntax: 
         read_study(file_in(real_data / "transfer_syntaxes", syntax))
 
 
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
+def test_broken_compressed_pixels_are_read_or_refused_but_never_end_the_process(tmp_path: Path, name: str) -> None:
+    content = (pydicom_files() / name).read_bytes()
+    start = content.index(bytes.fromhex("e07f1000")) + 30
+    refused = 0
+    for place in range(start, min(start + 3000, len(content)), 60):
+        broken = bytearray(content)
+        broken[place] = 0x7F
+        (tmp_path / "broken").write_bytes(broken)
+        try:
+            read_study(tmp_path / "broken")
+        except StudyError:
+            refused += 1
+    assert refused > 0
+
+
+def test_a_jpeg_stream_of_another_size_than_its_header_is_refused(real_data: Path, tmp_path: Path) -> None:
+    content = bytearray(next((real_data / "dicom2nifti" / "generic_compressed_jpeg_001").iterdir()).read_bytes())
+    frame = content.index(b"\xff\xc3")
+    content[frame + 5 : frame + 7] = (4096).to_bytes(2)
+    (tmp_path / "larger").write_bytes(content)
+    with pytest.raises(StudyError, match=r"pixels in JPEG Lossless.* are broken"):
+        read_study(tmp_path / "larger")
+
+
 def test_slices_in_different_transfer_syntaxes_make_one_series(real_data: Path, tmp_path: Path) -> None:
     for index, syntax in enumerate(LOSSLESS):
         path = tmp_path / str(index)

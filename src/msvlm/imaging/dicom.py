@@ -44,8 +44,9 @@ def read_dicom(sources: Sequence[SourceFile], keep_single_images: bool = False) 
         _refuse_several_studies(usable)
         left_out += refused
         series: list[Series] = []
+        main_frame = _main_frame_of_reference(usable)
         for key, members in usable.items():
-            found, refused = _series_of(key, members, keep_single_images)
+            found, refused = _series_of(key, members, main_frame, keep_single_images)
             series += found
             left_out += refused
     return DicomReading(tuple(series), tuple(left_out), _study_key(headers))
@@ -125,13 +126,21 @@ def _refuse_several_studies(usable: dict[str, list[DicomHeader]]) -> None:
         )
 
 
+def _main_frame_of_reference(usable: dict[str, list[DicomHeader]]) -> str:
+    """The frame that most series share, the first of equals; places in another are not to be compared with it."""
+    frames = [frame for members in usable.values() for frame in {header.frame_of_reference_uid for header in members}]
+    return max(frames, key=frames.count, default="")
+
+
 def _study_key(headers: Sequence[DicomHeader]) -> str:
     """A one-way hash of the first Study Instance UID; empty where there is none."""
     uids = [header.study_uid for header in headers if header.study_uid]
     return f"study-{hashlib.sha256(uids[0].encode()).hexdigest()[:10]}" if uids else ""
 
 
-def _series_of(key: str, headers: list[DicomHeader], keep_single: bool) -> tuple[list[Series], list[LeftOut]]:
+def _series_of(
+    key: str, headers: list[DicomHeader], main_frame: str, keep_single: bool
+) -> tuple[list[Series], list[LeftOut]]:
     series: list[Series] = []
     left_out: list[LeftOut] = []
     taken: set[str] = set()
@@ -143,7 +152,11 @@ def _series_of(key: str, headers: list[DicomHeader], keep_single: bool) -> tuple
         if isinstance(result, LeftOut):
             left_out.append(result)
         elif result is not None:
-            notes = (f"told apart from the rest of {key} by {stack.told_apart_by}",) if stack.told_apart_by else ()
+            notes: tuple[str, ...] = (
+                (f"told apart from the rest of {key} by {stack.told_apart_by}",) if stack.told_apart_by else ()
+            )
+            if stack.headers[0].frame_of_reference_uid != main_frame:
+                notes += ("another frame of reference than most series; its places may not fit theirs",)
             series.append(replace(result, notes=notes + result.notes))
     return series, left_out
 

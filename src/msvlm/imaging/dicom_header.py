@@ -13,7 +13,7 @@ import gdcm
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from msvlm.imaging.source_files import UNREADABLE_ARCHIVE, SourceFile
@@ -22,6 +22,7 @@ from msvlm.study import Modality, Weighting
 
 UNREADABLE_DICOM = (
     *UNREADABLE_ARCHIVE,
+    BytesLengthException,
     InvalidDicomError,
     AttributeError,
     KeyError,
@@ -50,7 +51,8 @@ _KEYWORDS = (
     "SOPInstanceUID", "SamplesPerPixel", "ScanningSequence", "SequenceName", "SeriesDescription", "SeriesInstanceUID",
     "SeriesNumber", "SpecificCharacterSet", "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
 )  # fmt: skip
-_TAGS = [*map(Tag, _KEYWORDS), *_PRIVATE_B_VALUES.values()]
+_TAG_OF = {keyword: Tag(keyword) for keyword in (*_KEYWORDS, "MediaStorageSOPClassUID")}
+_TAGS = [*_TAG_OF.values(), *_PRIVATE_B_VALUES.values()]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class DicomHeader:
     source: SourceFile
     study_uid: str
     series_uid: str
+    frame_of_reference_uid: str
     sop_class_uid: str
     modality: str
     series_number: int | None
@@ -136,6 +139,7 @@ def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> Di
         source=source,
         study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
+        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
         sop_class_uid=_text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID"),
         modality=_text(dataset, "Modality").upper(),
         series_number=_whole(dataset, "SeriesNumber"),
@@ -243,16 +247,16 @@ def _tell_apart(dataset: Dataset) -> tuple[tuple[str, str], ...]:
     return tuple((name, "/".join(_texts(dataset, keyword))) for name, keyword in named)
 
 
-def _value(dataset: Dataset, key: str | BaseTag) -> object:
+def _value(dataset: Dataset, tag: BaseTag) -> object:
     """The element's value, None where it is absent, empty or cannot be converted."""
     try:
-        return dataset[key].value if key in dataset else None
+        return dataset[tag].value if tag in dataset else None
     except UNREADABLE_DICOM:
         return None
 
 
 def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    value = _value(dataset, keyword)
+    value = _value(dataset, _TAG_OF[keyword])
     if value is None:
         return ()
     parts = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]

@@ -1,5 +1,6 @@
 """DICOM pixels -> voxels: any transfer syntax that the installed decoders read, rescaled slice by slice."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,19 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import Tag
 from pydicom.uid import (
+    JPEG2000,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
 )
 
 from msvlm.errors import StudyError
@@ -30,6 +39,24 @@ _PIXEL_TAGS = [
         "PixelData", "PixelRepresentation", "PlanarConfiguration", "Rows", "SamplesPerPixel",
     )
 ]  # fmt: skip
+_SAFEST_DECODERS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    RLELossless: "pydicom",
+}
+"""Which of several decoders to use. Left to choose, pydicom tries each; on broken streams GDCM ends the process and
+pylibjpeg's RLE raises what is no `Exception`."""
+
+_NO_FRAME = {0xC4, 0xC8, 0xCC}
+"""JPEG markers between the frame headers: Huffman tables, an extension, arithmetic coding."""
+
+_DECODED_BY_GDCM = {JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
+"""GDCM writes past its buffer where the JPEG stream announces another size than the DICOM header."""
+
 _INT16 = np.iinfo(np.int16)
 
 
@@ -63,6 +90,10 @@ def _stored_values(header: DicomHeader) -> NDArray[np.generic]:
             f"pixels in {_syntax_name(syntax)} ({syntax}), which no installed decoder reads; "
             "convert them to Explicit VR Little Endian"
         )
+    if syntax in _SAFEST_DECODERS:
+        dataset.pixel_array_options(decoding_plugin=_SAFEST_DECODERS[UID(syntax)])
+    if syntax in _DECODED_BY_GDCM and not _jpeg_announces(dataset, header):
+        raise StudyError(f"pixels in {_syntax_name(syntax)} are broken; copy or export the file again")
     try:
         values = _jpeg_12_bit(dataset, header) if _is_jpeg_12_bit(dataset) else dataset.pixel_array
     except UNREADABLE_DICOM:
@@ -168,6 +199,22 @@ def _jpeg_12_bit(dataset: FileDataset, header: DicomHeader) -> NDArray[np.generi
     image.SetPixelFormat(gdcm.PixelFormat(1, 12, bits, bits - 1, 0))
     decoded = image.GetBuffer().encode("utf-8", "surrogateescape")
     return np.frombuffer(decoded, np.dtype("<u2")).reshape(header.rows, header.columns)
+
+
+def _jpeg_announces(dataset: FileDataset, header: DicomHeader) -> bool:
+    """Whether the stream's frame header (ITU-T T.81 B.2.2) tells of the one grey image that the DICOM header does."""
+    try:
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        place = 2
+        while stream[place] == 0xFF and not (0xC0 <= stream[place + 1] <= 0xCF and stream[place + 1] not in _NO_FRAME):
+            place += 2 + int.from_bytes(stream[place + 2 : place + 4])
+        precision, rows, columns, components = struct.unpack_from(">BHHB", stream, place + 4)
+        bits_allocated = dataset.BitsAllocated
+    except UNREADABLE_DICOM:
+        return False
+    bits = 8 if precision <= 8 else 16
+    announced = (rows, columns, components, bits)
+    return announced == (header.rows, header.columns, 1, bits_allocated) and 2 <= precision <= 16
 
 
 def _complete_transfer_syntax(dataset: FileDataset) -> None:

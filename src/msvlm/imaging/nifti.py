@@ -46,7 +46,7 @@ def read_nifti(source: SourceFile, key: str) -> Series:
                     header, stored = _read(key, unpacked)
             else:
                 header, stored = _read(key, stream)
-    except (*UNREADABLE_ARCHIVE, struct.error, zlib.error):
+    except (*UNREADABLE_ARCHIVE, struct.error, zlib.error, ValueError, OverflowError, MemoryError):
         raise StudyError(f"{key}: the file is broken or cut short; copy or convert it again") from None
     voxels, notes = _values(key, stored, header)
     return _series(key, voxels, header, notes)

@@ -10,7 +10,7 @@ from msvlm.imaging.dicom_header import DicomHeader
 from msvlm.study import SPACING_TOLERANCE_MM
 
 SAME_DIRECTION = 1e-3
-"""Cosines of an orientation, and relative pixel spacings, that differ by no more are the same."""
+"""Cosines of an orientation, and pixel spacings in mm, that differ by no more are the same."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,17 @@ def _difference(family: Sequence[DicomHeader], families: Sequence[Sequence[Dicom
             return "matrix"
         if first.b_value_s_mm2 != other.b_value_s_mm2:
             return "b-value"
-        if not np.allclose(first.orientation_lps or (), other.orientation_lps or (), rtol=0.0, atol=SAME_DIRECTION):
+        if not _alike(first.orientation_lps, other.orientation_lps):
             return "orientation"
-        if not np.allclose(first.pixel_spacing_mm or (), other.pixel_spacing_mm or (), rtol=SAME_DIRECTION, atol=0.0):
+        if not _alike(first.pixel_spacing_mm, other.pixel_spacing_mm):
             return "pixel spacing"
         if _kind_of_image(first) != _kind_of_image(other):
             return "image type"
     return ""
+
+
+def _alike(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    return all(abs(a - b) <= SAME_DIRECTION * max(1.0, abs(a)) for a, b in zip(one or (), other or (), strict=True))
 
 
 def _kind_of_image(header: DicomHeader) -> tuple[str, ...]:
