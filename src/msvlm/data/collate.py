@@ -35,7 +35,7 @@ def to_study_batch(samples: Sequence[StudySample | PreparedStudy], input_config:
     if any(with_vectors) and not all(with_vectors):
         raise DataError(f"{sum(with_vectors)} of {len(packed)} samples have slice vectors; all or none are wanted")
     vectors = [one.vectors for one in packed if one.vectors is not None]
-    pixels = [] if vectors else [_channels(one.prepared, input_config) for one in packed]
+    pixels = [] if vectors else [part for one in packed for part in _channels(one.prepared, input_config)]
     return StudyBatch(
         study_index=torch.from_numpy(of_study),
         series_index=torch.from_numpy(np.concatenate([one.series_index for one in packed])),
@@ -100,15 +100,15 @@ class _Packed:
         )
 
 
-def _channels(prepared: PreparedStudy, input_config: InputConfig) -> NDArray[np.float32]:
-    """(slices, channels, rows, columns) over all series of a study."""
+def _channels(prepared: PreparedStudy, input_config: InputConfig) -> list[NDArray[np.float32]]:
+    """(slices, channels, rows, columns) of each series of a study."""
     for series in prepared.series:
         if series.intensities.shape[1:] != (input_config.rows, input_config.columns):
             raise InputMismatchError(
                 f"{prepared.key}: slices of {series.intensities.shape[1:]} pixels; the model reads "
                 f"{(input_config.rows, input_config.columns)}: prepare the study with the model's input_config"
             )
-    return np.concatenate([to_channels(series, input_config) for series in prepared.series])
+    return [to_channels(series, input_config) for series in prepared.series]
 
 
 def _attribute_targets(statement: FindingStatement) -> NDArray[np.float32]:

@@ -81,13 +81,12 @@ class StudyDataset:
 
     def _sample(self, index: int, chosen: NDArray[np.int64], vectors: VectorStore | None) -> StudySample:
         study = self.studies[index]
-        places = self._store.read(study.key, with_pixels=False)
-        centres = np.concatenate([series.centres_ras_mm for series in places.series])
+        count = self._store.slice_count(study.key)
         encoded = None
         if vectors is not None:
-            if vectors.slice_count(study.key) != len(centres):
+            if vectors.slice_count(study.key) != count:
                 raise DataError(
-                    f"{study.key}: vectors of {vectors.slice_count(study.key)} slices, prepared are {len(centres)}; "
+                    f"{study.key}: vectors of {vectors.slice_count(study.key)} slices, prepared are {count}; "
                     "the study was prepared anew, so take its vectors away and encode it again"
                 )
             encoded = vectors.read(study.key, chosen)
@@ -95,7 +94,7 @@ class StudyDataset:
             study=study,
             prepared=self._store.read(study.key, chosen, with_pixels=vectors is None),
             slices=chosen,
-            centre_ras_mm=centres.astype(np.float64).mean(axis=0),
+            centre_ras_mm=self._store.centre_ras_mm(study.key),
             statements=study.statements(),
             vectors=encoded,
             regions=self._store.regions(study.key, chosen),
