@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from tiny_reader import save_tiny_reader, tiny_study
 
+import msvlm
 from msvlm.cli import main
+from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
+from msvlm.findings import Certainty
 from msvlm.imaging.write_nifti import write_nifti
+from msvlm.phantom.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report
 
 
@@ -84,7 +88,11 @@ def test_demo_tells_what_is_truly_there(model: Path, tmp_path: Path, capsys: pyt
     assert main(["demo", "--model", str(model), "--output", str(tmp_path / "demo")]) == 0
     told = capsys.readouterr().out
     assert "localiser" in told.lower()
+    assert "s2: CT axial" in told
     assert "What is truly there" in told
+    there = {item.name for item in draw_chest_ct(DEMO_SEED).truth if item.certainty is not Certainty.ABSENT}
+    claim = "Drafted, and there" if "lung_nodule" in there else "Drafted, and not there"
+    assert f"{claim}: lung nodule\n" in told
     assert (tmp_path / "demo" / "report.json").exists()
 
 
@@ -145,3 +153,9 @@ def test_a_process_ends_with_the_status_and_without_traceback() -> None:
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("msvlm 0")
+
+
+def test_every_public_name_loads() -> None:
+    assert all(callable(getattr(msvlm, name)) for name in msvlm.__all__)
+    with pytest.raises(AttributeError, match="no public name 'lore'"):
+        _ = msvlm.lore

@@ -10,7 +10,7 @@ import torch
 from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study, untrained_tiny_reader
 
 from msvlm.data.text import join_report
-from msvlm.errors import ModelError, StudyError
+from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty
 from msvlm.report import Report
 from msvlm.reporting.drafting import draft, state_findings
@@ -208,3 +208,9 @@ def test_an_unknown_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="nowhere: no such folder, and not found on the hub"):
         Reporter.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(folder: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used here"):
+        Reporter.from_pretrained(folder, device)

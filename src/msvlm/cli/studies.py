@@ -1,12 +1,16 @@
 """The verbs that read one study: demo, inspect, report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from msvlm.findings import FindingStatement
+    from msvlm.report import Report as DraftedReport
     from msvlm.study import Study
 
 DEMO_SEED = 1_000_003
@@ -60,7 +64,7 @@ class Demo:
     """Writes a synthetic chest CT as a DICOM folder, reads it back, drafts its report and tells what is truly there.
 
     Attributes:
-        output: folder for the DICOM files (in `study`) and the report.
+        output: folder for the DICOM files and the report.
         model: a model's folder, or its name on the hub; the bundled model where none is named.
         seed: of the synthetic patient.
     """
@@ -73,19 +77,38 @@ class Demo:
         from msvlm.cli.report_text import wrapped
         from msvlm.imaging.read import read_study
         from msvlm.imaging.write_dicom import write_dicom
+        from msvlm.labeling import label_report
         from msvlm.phantom.chest_ct import draw_chest_ct
 
         drawn = draw_chest_ct(self.seed)
-        folder = self.output / "study"
-        files = write_dicom(drawn.study, folder, with_localiser=True)
+        scan = replace(drawn.study.series[0], key="s2")  # the localiser is the first that a scanner takes
+        folder = self.output / f"synthetic-{self.seed}"
+        files = write_dicom(replace(drawn.study, series=(scan,)), folder, with_localiser=True)
         print(f"A synthetic chest CT (seed {self.seed}) was written to {folder}, {len(files)} DICOM files.\n")
-        _report(read_study(folder), self.model, self.output, "auto")
+        report = _report(read_study(folder), self.model, self.output, "auto")
         print("\nWhat is truly there, in the words of the one who drew it")
         print(wrapped(drawn.findings_text, 2))
         print(wrapped(f"Impression: {drawn.impression_text}", 2))
+        there = _stated(drawn.truth)
+        drafted = _stated(label_report(f"{report.findings}\n{report.impression}"))
+        print()
+        for claim, labels in (
+            ("Drafted, and there", there & drafted),
+            ("There, and missed", there - drafted),
+            ("Drafted, and not there", drafted - there),
+        ):
+            print(wrapped(f"{claim}: {', '.join(sorted(labels)) or '-'}", 0))
 
 
-def _report(study: "Study", model: str | None, output: Path, device: str) -> None:
+def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
+    """The labels of what is called present or possible."""
+    from msvlm.findings import CHEST_FINDINGS, Certainty
+
+    labels = {kind.name: kind.label.lower() for kind in CHEST_FINDINGS}
+    return {labels[item.name] for item in statements if item.certainty is not Certainty.ABSENT}
+
+
+def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":
     """Drafts, prints and writes the report of a study that was read."""
     from msvlm.cli.report_text import report_to_text
     from msvlm.imaging.inspect import describe_study
@@ -99,3 +122,4 @@ def _report(study: "Study", model: str | None, output: Path, device: str) -> Non
     documents = write_documents(report, study, output)
     written = (documents.report_json, documents.report_markdown, documents.key_slices)
     print(f"\nWritten: {', '.join(map(str, written))}")
+    return report

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from msvlm.batch import StudyBatch
 from msvlm.data.collate import to_study_batch
 from msvlm.data.text import ReportText
-from msvlm.errors import ModelError, StudyError
+from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import Certainty
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
 from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder
@@ -152,10 +152,19 @@ def model_folder(name_or_folder: str | Path | None) -> Path:
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is a GPU where there is one."""
+    """`auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without that kind of device
+        raise ConfigError(
+            f"device {device!r} cannot be used here; pass auto, cpu, or cuda where there is one"
+        ) from error
 
 
 @dataclass(frozen=True)
