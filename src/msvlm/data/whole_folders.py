@@ -75,4 +75,9 @@ def _is_alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    # A killed process keeps its number until its parent, or who took it over, has asked how it ended.
+    return status.rpartition(")")[2].split()[0] != "Z"
