@@ -11,6 +11,7 @@ from tiny_model import (
     VISUAL_TOKEN,
     VOCABULARY,
     fit,
+    packed,
     prompts,
     random_study,
     tiny_config,
@@ -72,13 +73,21 @@ def test_types_of_a_checkpoint_are_kept(checkpoint: str) -> None:
         assert torch.isfinite(model(random_study(3, 1), prompts(model, (4,))).logits).all()
 
 
-def test_other_families_write_too(tmp_path: Path) -> None:
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=2))
+def test_a_family_with_learned_positions_does_not_count_padding(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=2, initializer_range=0.5))
     gpt2.save_pretrained(tmp_path / "gpt2")
     model = model_with(LanguageModelConfig(checkpoint=str(tmp_path / "gpt2")))
+    text = prompts(model, (3, 9))
+    own = text.attention_mask[0]
+    alone = TextBatch(text.input_ids[:1, own], text.attention_mask[:1, own])
     with torch.no_grad():
-        visual_tokens = model.read(random_study(3, 1)).visual_tokens
-    assert model.generate(visual_tokens, prompts(model, (4,)), 3, END_TOKEN).shape == (1, 3)
+        visual_tokens = model.read(packed(random_study(3, 1), random_study(4, 2))).visual_tokens
+        among = model.logits(visual_tokens, text)[0, own]
+        torch.testing.assert_close(among, model.logits(visual_tokens[:1], alone)[0], rtol=1e-4, atol=1e-4)
+    together = model.generate(visual_tokens, text, 5, END_TOKEN)[0]
+    written = model.generate(visual_tokens[:1], alone, 5, END_TOKEN)[0]
+    assert torch.equal(together[: len(written)], written)
 
 
 def test_the_placeholder_may_lie_beyond_the_vocabulary(checkpoint: str) -> None:

@@ -135,6 +135,7 @@ def test_generation_with_cache_equals_without(model: MsVlm) -> None:
     for step in range(written.shape[1]):
         with torch.no_grad():
             logits = model.logits(visual_tokens, text)[:, -1]
+            logits[:, VISUAL_TOKEN] = -torch.inf
         token = torch.where(ended, END_TOKEN, logits.argmax(dim=1))
         assert torch.equal(written[:, step], token)
         ended |= token == END_TOKEN
@@ -183,6 +184,17 @@ def test_a_row_that_has_ended_is_filled_with_end_tokens(model: MsVlm) -> None:
     written = model.generate(visual_tokens, text, 8, end)
     first = int((written[0] == end).nonzero()[0])
     assert first <= 1 and (written[0, first:] == end).all()
+
+
+def test_the_placeholder_is_never_written() -> None:
+    model = tiny_model()
+    visual_tokens = read(model, random_study(4, 12)).visual_tokens
+    text = prompts(model, (9,))
+    with torch.no_grad():
+        # A bias that would make every model write the placeholder and nothing else.
+        model.language_model.lm_head.bias = torch.nn.Parameter(100.0 * torch.eye(VOCABULARY)[VISUAL_TOKEN])
+        assert model.logits(visual_tokens, text)[0, -1].argmax() == VISUAL_TOKEN
+    assert (model.generate(visual_tokens, text, 4, END_TOKEN) != VISUAL_TOKEN).all()
 
 
 def test_text_scores_do_not_depend_on_the_side_of_the_padding(model: MsVlm) -> None:

@@ -154,14 +154,19 @@ def write_greedily(
     text: TextBatch,
     max_new_tokens: int,
     end_token_id: int,
+    visual_token_id: int,
 ) -> Int[Tensor, "studies new_tokens"]:
-    """The likeliest token after each, until the end token or the limit; end tokens fill what a row does not use."""
+    """The likeliest token after each, until the end token or the limit; end tokens fill what a row does not use.
+
+    The placeholder of visual tokens is never written: a text with it could not be read again to score it.
+    """
     settings = GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,
         eos_token_id=end_token_id,
         pad_token_id=end_token_id,
+        suppress_tokens=[visual_token_id],
         use_cache=True,
     )
     return language_model.generate(  # type: ignore[operator]  # not in the types of PreTrainedModel

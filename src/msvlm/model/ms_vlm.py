@@ -197,7 +197,9 @@ class MsVlm(nn.Module):
             raise ModelError("prompts padded on the right; to generate they are padded on the left")
         language_model = self._language_model()
         embedded = splice(language_model, visual_tokens, prompts, self.config.visual_token_id)
-        return write_greedily(language_model, embedded, prompts, max_new_tokens, end_token_id)
+        return write_greedily(
+            language_model, embedded, prompts, max_new_tokens, end_token_id, self.config.visual_token_id
+        )
 
     def _language_model(self) -> PreTrainedModel:
         if self.language_model is None:

@@ -34,9 +34,15 @@ class Pose(StrEnum):
 
 @dataclass(frozen=True)
 class ZFormerConfig:
-    """The transformer between slices; the paper's is 768 wide with 12 layers."""
+    """The transformer between slices; the paper's is 768 wide with 12 layers.
+
+    Attributes:
+        region_width: what the vector of each region is brought to before all of a slice are joined; the vector of the
+            whole slice is joined as it is.
+    """
 
     width: int = 192
+    region_width: int = 32
     layers: int = 3
     heads: int = 4
     pose: Pose = Pose.MILLIMETRES
@@ -44,8 +50,11 @@ class ZFormerConfig:
 
     def __post_init__(self) -> None:
         check_width("z_former", self.width, self.heads, self.layers)
-        if self.width % 2 or not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"z_former: width {self.width}, dropout {self.dropout}; an even width, dropout in 0..1")
+        if self.width % 2 or self.region_width < 1 or not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(
+                f"z_former: width {self.width}, region_width {self.region_width}, dropout {self.dropout}; "
+                "an even width, 1 at least, dropout in 0..1"
+            )
 
 
 class ZFormer(nn.Module):
@@ -53,7 +62,8 @@ class ZFormer(nn.Module):
 
     def __init__(self, config: ZFormerConfig, tokens: int, vector_width: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(tokens * vector_width, config.width)
+        self.embed_regions = nn.Linear(vector_width, config.region_width) if tokens > 1 else None
+        self.embed = nn.Linear(vector_width + (tokens - 1) * config.region_width, config.width)
         self.mask_token = nn.Parameter(torch.zeros(config.width))
         self.pose: nn.Module = (
             _MillimetrePose(config.width) if config.pose is Pose.MILLIMETRES else _SequencePose(config.width)
@@ -78,7 +88,11 @@ class ZFormer(nn.Module):
             batch: whose slices they are and where they lie.
             hidden: slices of which only the place is told.
         """
-        rows = self.embed(vectors.flatten(1).to(self.mask_token.dtype))
+        vectors = vectors.to(self.mask_token.dtype)
+        joined = vectors[:, 0]
+        if self.embed_regions is not None:
+            joined = torch.cat([joined, self.embed_regions(vectors[:, 1:]).flatten(1)], dim=1)
+        rows = self.embed(joined)
         # Masked even where nothing is hidden, so that no parameter is ever left without a gradient.
         shown = torch.ones_like(batch.study_index, dtype=torch.bool) if hidden is None else ~hidden
         rows = torch.where(shown[:, None], rows, self.mask_token.to(rows.dtype)) + self.pose(batch).to(rows.dtype)
