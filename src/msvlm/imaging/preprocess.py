@@ -29,7 +29,7 @@ class InputConfig:
         mr_percentiles: of each MR volume, what becomes 0 and `MR_FULL_SCALE`.
     """
 
-    rows: int = 128
+    rows: int = 96
     columns: int = 128
     pixel_spacing_mm: float = 3.0
     windows_hu: tuple[tuple[float, float], ...] = ((-1350.0, 150.0), (-160.0, 240.0), (-200.0, 1300.0))

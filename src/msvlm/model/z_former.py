@@ -88,11 +88,7 @@ class ZFormer(nn.Module):
             batch: whose slices they are and where they lie.
             hidden: slices of which only the place is told.
         """
-        vectors = vectors.to(self.mask_token.dtype)
-        joined = vectors[:, 0]
-        if self.embed_regions is not None:
-            joined = torch.cat([joined, self.embed_regions(vectors[:, 1:]).flatten(1)], dim=1)
-        rows = self.embed(joined)
+        rows = self.embed_slices(vectors)
         # Masked even where nothing is hidden, so that no parameter is ever left without a gradient.
         shown = torch.ones_like(batch.study_index, dtype=torch.bool) if hidden is None else ~hidden
         rows = torch.where(shown[:, None], rows, self.mask_token.to(rows.dtype)) + self.pose(batch).to(rows.dtype)
@@ -100,6 +96,14 @@ class ZFormer(nn.Module):
         for layer in self.layers:
             rows = layer(rows, lengths)
         return self.norm(rows)
+
+    def embed_slices(self, vectors: Float[Tensor, "slices tokens width"]) -> Float[Tensor, "slices z_width"]:
+        """One row a slice, before it is told its place and its neighbours."""
+        vectors = vectors.to(self.mask_token.dtype)
+        joined = vectors[:, 0]
+        if self.embed_regions is not None:
+            joined = torch.cat([joined, self.embed_regions(vectors[:, 1:]).flatten(1)], dim=1)
+        return self.embed(joined)
 
 
 class _MillimetrePose(nn.Module):

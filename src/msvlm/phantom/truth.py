@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.findings import CHEST_FINDINGS, DEGREES, LEFT, LOBES, RIGHT, SIDES, Certainty, FindingStatement
+from msvlm.findings import (
+    CHEST_FINDINGS,
+    DEGREES,
+    LEFT,
+    LOBES,
+    MEASURED_FINDINGS,
+    RIGHT,
+    SIDES,
+    Certainty,
+    FindingStatement,
+)
 from msvlm.phantom.canvas import Canvas
 from msvlm.phantom.plan import Painted
 from msvlm.phantom.scene import Scene
@@ -15,7 +25,6 @@ ENLARGED_HEART_SHARE = 0.525
 LEAST_VOXELS, LEAST_CONTRAST_HU = 4, 40.0
 _LEAST_LOBE_SHARE = 0.1
 """A lesion lies in each lobe that holds at least this share of its voxels in the lungs."""
-_MEASURED = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
 _LEAST_SIZE_MM = {"lymphadenopathy": 10.0, "lung_nodule": 3.0}
 _LEAST_ML = {
     "consolidation": 1.5,
@@ -105,7 +114,7 @@ def visible_lesions(
     for label, found in enumerate(seen, start=1):
         labels.reshape(-1)[found.flat] = label
         finding = found.painted.finding
-        size_mm = round(found.size_mm, 1) if finding in _MEASURED else None
+        size_mm = round(found.size_mm, 1) if finding in MEASURED_FINDINGS else None
         attributes = found.attributes | degrees[finding]
         lesions.append(Lesion(label, finding, attributes, size_mm, len(found.flat), found.painted.kind))
     return labels, tuple(lesions)
@@ -142,7 +151,7 @@ def _look_at(scene: Scene, painted: Painted) -> _Seen | None:
         return None
     allowed = next(kind.attributes for kind in CHEST_FINDINGS if kind.name == finding)
     places = _places(scene, flat) & frozenset(allowed)
-    size_mm = _extent_mm(canvas, flat) if finding in _MEASURED else 0.0
+    size_mm = _extent_mm(canvas, flat) if finding in MEASURED_FINDINGS else 0.0
     if (set(allowed) & set(SIDES) and not places) or size_mm < _LEAST_SIZE_MM.get(finding, 0.0):
         return None
     return _Seen(painted, flat, places, size_mm)

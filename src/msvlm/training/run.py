@@ -16,6 +16,7 @@ from msvlm.data.text import ReportText, join_report, train_tokenizer
 from msvlm.errors import ConfigError
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
 from msvlm.model.ms_vlm import MsVlm, check_input
+from msvlm.reporting.drafting import vectors_hash
 from msvlm.training.align import alignment_stage
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
 from msvlm.training.engine import Training, steps
@@ -26,7 +27,7 @@ from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
 from msvlm.training.run_log import RunLog, Score
 from msvlm.training.sampling import TrainingData
 from msvlm.training.scoring import findings_scores, measure_domain, report_scores, set_thresholds
-from msvlm.training.slice_vectors import fit_standardiser, store_vectors, vectors_hash
+from msvlm.training.slice_vectors import fit_standardiser, store_vectors
 from msvlm.training.train_config import StageName, TrainConfig
 
 MODEL_FOLDER = "model"

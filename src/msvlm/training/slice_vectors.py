@@ -1,6 +1,5 @@
 """Slice vectors of whole splits: computed once by a frozen slice encoder, kept on disk, standardised."""
 
-import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -53,9 +52,3 @@ def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, 
         vectors.append(batch.slice_vectors.float())
     together = torch.cat(vectors)
     model.standardiser.fit(together.mean(dim=0), together.std(dim=0))
-
-
-def vectors_hash(model: MsVlm) -> str:
-    """What slice vectors depend on: the slice encoder, and how slices are made ready for it."""
-    made_ready = hashlib.sha256(repr(model.config.input).encode()).hexdigest()[:8]
-    return f"{model.slice_encoder.weights_hash()}-{made_ready}"
