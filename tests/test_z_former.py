@@ -82,7 +82,7 @@ def test_dropout_is_for_training_only() -> None:
 def test_many_token_vectors_do_not_make_large_inputs() -> None:
     torch.manual_seed(0)
     embedded = ZFormer(CONFIG, 49, 265).embed_slices(torch.randn(64, 49, 265))
-    assert 0.5 < float(embedded.detach().std()) < 2.0
+    assert 0.2 < float(embedded.detach().std()) < 2.0
 
 
 @pytest.mark.parametrize(
