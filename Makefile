@@ -20,6 +20,14 @@ setup: .venv/.ready  ## a virtual environment in .venv, exactly as requirements.
 demo: setup  ## a synthetic chest CT, read by the bundled model, into demo/
 	$(BIN)/msvlm demo
 
+weights: setup  ## the bundled model anew: synthetic studies, six stages, scores on held-out studies
+	$(BIN)/msvlm phantom data/chest --count 1300 --shares 0.769231 0.076923 0.153846
+	$(BIN)/msvlm prepare data/chest/manifest.jsonl data/chest_prepared --model configs/bundled/1_slices.toml
+	for stage in configs/bundled/*.toml; do $(BIN)/msvlm train $$stage || exit 1; done
+	$(BIN)/msvlm evaluate data/chest/manifest.jsonl data/chest_prepared --model runs/bundled/6_finetune/model --output runs/bundled/scores
+	cp -r runs/bundled/6_finetune/model/. src/msvlm/weights/
+	cp runs/bundled/scores/scores.txt src/msvlm/weights/
+
 test: setup  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
