@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
@@ -46,7 +47,10 @@ def train(config: TrainConfig) -> Path:
     """
     output = Path(config.output)
     finished = output / MODEL_FOLDER
-    accelerator = Accelerator(mixed_precision="bf16" if config.optimisation.bf16 else "no")
+    # Some parameters have no part in some steps: a ViT's mask token is used only where patches are hidden.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    precision = "bf16" if config.optimisation.bf16 else "no"
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
     _claim(output, config, accelerator)
     if finished.is_dir():
         return finished
