@@ -24,6 +24,7 @@ from msvlm.evaluation.scoreboard import Answer, Evaluation, ScoreRow, answer_of_
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import draft, vectors_hash
+from msvlm.reporting.out_of_domain import summarise
 from msvlm.reporting.reporter import Reporter
 
 GENERATED = "generated report"
@@ -83,6 +84,7 @@ def evaluate(
         patients=len(set(patients)),
         rows=tuple(score_answer(answer, truth, patients) for answer in answers),
         not_prepared=tuple(study.key for study in chosen if study.key not in store),
+        outside=of_model.outside,
     )
     _write(evaluation, of_model.reports, output)
     return evaluation
@@ -97,6 +99,7 @@ def score_reports(texts: Sequence[str], truth: Sequence[Statements], patients: S
 class _ModelAnswers:
     answers: list[Answer]
     reports: tuple[ScoredReport, ...]
+    outside: int | None
 
 
 def _answers_of_model(reporter: Reporter, dataset: StudyDataset) -> _ModelAnswers:
@@ -106,11 +109,13 @@ def _answers_of_model(reporter: Reporter, dataset: StudyDataset) -> _ModelAnswer
     blind_texts: list[str] = []
     statements: list[Statements] = []
     probabilities: list[NDArray[np.float32]] = []
+    outside = 0
     for batch in _batches(dataset, reporter):
         drafts = draft(model, text, batch)
         texts += drafts.texts
         statements += drafts.statements
         probabilities.append(drafts.probabilities)
+        outside += _outside(reporter, batch)
         blind = torch.ones_like(batch.study_index, dtype=torch.bool)
         blind_texts += draft(model, text, batch, blind).texts
     studies = dataset.studies
@@ -132,7 +137,22 @@ def _answers_of_model(reporter: Reporter, dataset: StudyDataset) -> _ModelAnswer
         ScoredReport(study.key, study.patient, join_report(study.findings, study.impression), text, blind)
         for study, text, blind in zip(studies, texts, blind_texts, strict=True)
     )
-    return _ModelAnswers(answers, reports)
+    return _ModelAnswers(answers, reports, outside if reporter.domain is not None else None)
+
+
+def _outside(reporter: Reporter, batch: StudyBatch) -> int:
+    """How many of a batch's studies have a series that does not look like what the model was trained on."""
+    if reporter.domain is None:
+        return 0
+    assert batch.slice_vectors is not None
+    vectors = batch.slice_vectors.float().cpu().numpy()
+    study_index, series_index = batch.study_index.cpu().numpy(), batch.series_index.cpu().numpy()
+    far = set()
+    for study, series in set(zip(study_index.tolist(), series_index.tolist(), strict=True)):
+        summary = summarise(vectors[(study_index == study) & (series_index == series)])
+        if not reporter.domain.distance(summary) <= reporter.domain.largest_distance:
+            far.add(study)
+    return len(far)
 
 
 def _batches(dataset: StudyDataset, reporter: Reporter) -> Iterator[StudyBatch]:

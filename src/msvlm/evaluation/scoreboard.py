@@ -76,6 +76,8 @@ class Evaluation:
         model: name of the model, or its folder's name, and the hash of its weights.
         rows: the generated reports first.
         not_prepared: keys of the split's studies that could not be scored, as no prepared slices of them are there.
+        outside: how many studies have a series that does not look like what the model was trained on; None where the
+            model has no record of that.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Evaluation:
     patients: int
     rows: tuple[ScoreRow, ...]
     not_prepared: tuple[str, ...] = ()
+    outside: int | None = None
 
     def row(self, name: str) -> ScoreRow:
         """The row of that name."""
@@ -92,6 +95,8 @@ class Evaluation:
     def to_text(self) -> str:
         """The rows as a table, then F1 and AUC finding by finding."""
         lines = [f"{self.model} on {self.studies} {self.split} studies of {self.patients} patients", ""]
+        if self.outside is not None:
+            lines[1:1] = [f"{self.outside} of them said to lie outside what the model was trained on"]
         if self.not_prepared:
             lines[1:1] = [f"not scored, as they are not prepared: {', '.join(self.not_prepared)}"]
         lines.append(
