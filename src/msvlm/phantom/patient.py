@@ -96,10 +96,10 @@ def draw_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Pat
 
 def draw_scan_shape(generator: np.random.Generator, patient: Patient) -> ScanShape:
     """A scan that covers the lungs and some of the abdomen, in a field that the body fills."""
-    pixels = 128
     field_mm = float(np.clip(2.0 * patient.body_half_width * generator.uniform(1.05, 1.16), 360.0, 400.0))
     gap_mm = float(generator.choice((4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0)))
     slices = int(np.clip(round((patient.lung_height + generator.uniform(50.0, 85.0)) / gap_mm), 40, 70))
+    pixels = int(generator.choice((112, 128, 144, 160)))
     return ScanShape(slices, pixels, pixels, (gap_mm, field_mm / pixels, field_mm / pixels))
 
 
