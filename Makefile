@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check lint format types contracts house weights lock clean
+.PHONY: help setup demo test check lint format types contracts house paths weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,7 @@ demo: setup  ## a synthetic chest CT, read by the bundled model, into demo/
 	$(BIN)/msvlm demo
 
 weights: setup  ## the bundled model anew: synthetic studies, six stages, scores on held-out studies
-	$(BIN)/msvlm phantom data/chest --count 1300 --shares 0.769231 0.076923 0.153846
+	$(BIN)/msvlm phantom data/chest --dicom --count 1800 --shares 0.8333333 0.0555556 0.1111111
 	$(BIN)/msvlm prepare data/chest/manifest.jsonl data/chest_prepared --model configs/bundled/1_slices.toml
 	for stage in configs/bundled/*.toml; do $(BIN)/msvlm train $$stage || exit 1; done
 	$(BIN)/msvlm evaluate data/chest/manifest.jsonl data/chest_prepared --model runs/bundled/6_finetune/model --output runs/bundled/scores
@@ -45,6 +45,9 @@ contracts: setup
 
 house: setup
 	$(BIN)/python checks/house.py
+
+paths: setup  ## which files one reads to follow a training step, a report and what comes before it
+	PYTHONPATH=tests $(BIN)/python checks/paths.py
 
 format: setup  ## puts every file into the house's format
 	$(BIN)/ruff format .
