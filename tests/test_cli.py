@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_reader import save_tiny_reader, tiny_study
+from tiny_reader import INPUT, save_tiny_reader, tiny_study
 
 import msvlm
 from msvlm.cli import main
 from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
+from msvlm.data.prepared import PreparedStore
 from msvlm.findings import Certainty
+from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report
+from msvlm.reporting import reporter
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,38 @@ def test_prepare_names_what_it_leaves_out(
     told = capsys.readouterr().out
     assert "1 studies prepared" in told
     assert "left out: bad:" in told
+
+
+def test_prepare_tells_what_of_a_study_it_leaves_out(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dicom(tiny_study(1), tmp_path / "scan", with_localiser=True)
+    write_manifest(tmp_path / "m.jsonl", [ManifestStudy(key, key, "train", ("scan",)) for key in ("a", "b")])
+    arguments = [str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1", "--model", str(model)]
+    assert main(["prepare", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert "a and 1 more: left out of it: " in told and "localiser" in told.lower()
+
+
+def test_prepare_fails_where_nothing_could_be_prepared(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "m.jsonl", [ManifestStudy("bad", "bad", "train", ("no.nii",))])
+    (tmp_path / "no.nii").write_bytes(b"no image")
+    arguments = [str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1", "--model", str(model)]
+    assert main(["prepare", *arguments]) == 2
+    told = capsys.readouterr()
+    assert "left out: bad:" in told.out
+    assert "none of 1 studies could be prepared" in told.err
+
+
+def test_prepare_takes_the_bundled_models_input_where_it_is_installed(
+    model: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "BUNDLED_WEIGHTS", model)
+    write_manifest(tmp_path / "m.jsonl", [ManifestStudy("a", "a", "train", (scan.name,))])
+    assert main(["prepare", str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1"]) == 0
+    assert PreparedStore.open(tmp_path / "prepared").input_config == INPUT
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, read_manifest, write_manifest
+from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, check_key, read_manifest, write_manifest
 from msvlm.errors import DataError
 from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
 
@@ -86,7 +86,7 @@ def test_a_line_that_is_no_study_is_named_with_its_number(tmp_path: Path, line: 
 
 
 def test_an_empty_or_missing_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no manifest m.jsonl"):
+    with pytest.raises(DataError, match="there is no manifest m.jsonl; write one in the form that the README shows"):
         read_manifest(tmp_path / "m.jsonl")
     (tmp_path / "m.jsonl").write_text("\n")
     with pytest.raises(DataError, match="m.jsonl is empty"):
@@ -106,3 +106,14 @@ def test_a_patient_in_two_splits_is_refused_and_not_named(tmp_path: Path) -> Non
         write_manifest(tmp_path / "m.jsonl", [study_line("a"), other])
     assert "patient-a" not in str(refusal.value)
     write_manifest(tmp_path / "m.jsonl", [study_line("a"), replace(other, split="train")])
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "..", ".a", "a.", "a b", "ä", "x" * 101, "a\n"])
+def test_keys_that_cannot_name_a_folder_are_refused(key: str) -> None:
+    with pytest.raises(DataError, match="cannot name a folder"):
+        check_key(key)
+
+
+@pytest.mark.parametrize("key", ["a", "valid_1_a_1", "1.2.840.113", "phantom-000001"])
+def test_plain_keys_are_taken(key: str) -> None:
+    assert check_key(key) == key

@@ -19,6 +19,7 @@ from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, mask_regions, prepare_study
 from msvlm.imaging.read import read_study
+from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.study import Modality, Series, Study, Weighting
 
@@ -164,6 +165,40 @@ def test_a_study_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path
     assert all(item.reason and str(tmp_path) not in item.reason for item in summary.left_out)
     write_study(tmp_path, "broken")
     assert prepare(manifest, store, workers=1).prepared == 1
+
+
+def test_what_is_left_out_of_a_study_and_what_is_odd_in_it_is_told(tmp_path: Path) -> None:
+    clean = write_study(tmp_path, "clean")
+    write_dicom(Study("mixed", (textured_series(6),)), tmp_path / "mixed", with_localiser=True)
+    next((tmp_path / "mixed").rglob("*3.dcm")).unlink()
+    (tmp_path / "mixed" / "letter.txt").write_text("of a patient")
+    mixed = ManifestStudy("mixed", "mixed", "train", ("mixed",))
+    store = PreparedStore.create(tmp_path / "store", CONFIG, GRID)
+    summary = prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1)
+    study = read_study(tmp_path / "mixed", "mixed")
+    told = {one.key: one for one in summary.told}["mixed"]
+    assert summary.prepared == 2
+    assert told.left_out == study.left_out and len(study.left_out) == 2
+    assert told.notes == tuple(f"{one.key}: {note}" for one in study.series for note in one.notes)
+    assert told.notes
+    assert prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1).told == ()
+
+
+class Untransportable(str):
+    """A text that no process can be handed."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        raise AssertionError("the text of a study was handed to a process that does not need it")
+
+
+def test_a_process_is_told_of_its_own_study_and_of_its_files_alone(tmp_path: Path) -> None:
+    studies = tuple(
+        replace(write_study(tmp_path, key), findings=Untransportable("No nodule."), masks=None) for key in ("a", "b")
+    )
+    store = PreparedStore.create(tmp_path / "store", CONFIG, GRID)
+    assert prepare(Manifest(tmp_path / "m.jsonl", studies), store, workers=1).prepared == 2
 
 
 def test_a_killed_run_leaves_whole_studies_only_and_is_gone_on_with(tmp_path: Path) -> None:

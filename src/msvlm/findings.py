@@ -11,6 +11,12 @@ ATTRIBUTES = SIDES + LOBES + DEGREES
 """What a findings head says of a finding beside its presence, in the order of its outputs."""
 
 
+LUNG_HU = (-1350.0, 150.0)
+SOFT_TISSUE_HU = (-160.0, 240.0)
+DENSE_HU = (-200.0, 1000.0)
+"""The windows in which radiologists look at lungs, at soft tissue, and at calcium and metal."""
+
+
 class Certainty(StrEnum):
     """How a text speaks of a finding."""
 
@@ -29,6 +35,7 @@ class FindingKind:
         term: the plain term in a sentence, singular and lower case.
         synonyms: other terms that radiologists use for it, lower case.
         attributes: which of `ATTRIBUTES` can be said of it.
+        window_hu: (low, high), the CT window that shows it.
     """
 
     name: str
@@ -36,6 +43,7 @@ class FindingKind:
     term: str
     synonyms: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    window_hu: tuple[float, float] = SOFT_TISSUE_HU
 
 
 @dataclass(frozen=True)
@@ -55,17 +63,27 @@ class FindingStatement:
     size_mm: float | None = None
 
 
+Statements = tuple[FindingStatement, ...]
+"""What one text, or the truth of one study, says; at most one statement a finding."""
+
 _LUNG = SIDES + LOBES
 _ANY_LUNG = _LUNG + DEGREES
 
 CHEST_FINDINGS: tuple[FindingKind, ...] = (
-    FindingKind("medical_material", "Medical material", "medical device", ("pacemaker", "port", "catheter", "stent")),
+    FindingKind(
+        "medical_material",
+        "Medical material",
+        "medical device",
+        ("pacemaker", "port", "catheter", "stent"),
+        window_hu=DENSE_HU,
+    ),
     FindingKind(
         "arterial_wall_calcification",
         "Arterial wall calcification",
         "aortic wall calcification",
         ("atherosclerotic calcification of the aorta", "calcific atheroma"),
         DEGREES,
+        DENSE_HU,
     ),
     FindingKind("cardiomegaly", "Cardiomegaly", "cardiomegaly", ("enlarged heart", "increased heart size"), DEGREES),
     FindingKind(
@@ -77,21 +95,25 @@ CHEST_FINDINGS: tuple[FindingKind, ...] = (
         "coronary artery calcification",
         ("coronary calcification", "calcified coronary plaque"),
         DEGREES,
+        DENSE_HU,
     ),
     FindingKind("hiatal_hernia", "Hiatal hernia", "hiatal hernia", ("hiatus hernia",), DEGREES),
     FindingKind(
         "lymphadenopathy", "Lymphadenopathy", "lymphadenopathy", ("enlarged lymph nodes", "pathological lymph nodes")
     ),
-    FindingKind("emphysema", "Emphysema", "emphysema", ("emphysematous changes",), _ANY_LUNG),
-    FindingKind("atelectasis", "Atelectasis", "atelectasis", ("atelectatic change", "volume loss"), _LUNG),
-    FindingKind("lung_nodule", "Lung nodule", "lung nodule", ("pulmonary nodule", "nodular lesion"), _LUNG),
-    FindingKind("lung_opacity", "Lung opacity", "ground-glass opacity", ("lung opacity", "ground glass"), _LUNG),
+    FindingKind("emphysema", "Emphysema", "emphysema", ("emphysematous changes",), _ANY_LUNG, LUNG_HU),
+    FindingKind("atelectasis", "Atelectasis", "atelectasis", ("atelectatic change", "volume loss"), _LUNG, LUNG_HU),
+    FindingKind("lung_nodule", "Lung nodule", "lung nodule", ("pulmonary nodule", "nodular lesion"), _LUNG, LUNG_HU),
+    FindingKind(
+        "lung_opacity", "Lung opacity", "ground-glass opacity", ("lung opacity", "ground glass"), _LUNG, LUNG_HU
+    ),
     FindingKind(
         "pulmonary_fibrotic_sequela",
         "Pulmonary fibrotic sequela",
         "fibrotic sequela",
         ("fibrotic band", "sequelae change", "fibrosis"),
         _LUNG,
+        LUNG_HU,
     ),
     FindingKind("pleural_effusion", "Pleural effusion", "pleural effusion", ("pleural fluid",), SIDES + DEGREES),
     FindingKind(
@@ -100,6 +122,7 @@ CHEST_FINDINGS: tuple[FindingKind, ...] = (
         "mosaic attenuation",
         ("mosaic perfusion", "air trapping"),
         SIDES,
+        LUNG_HU,
     ),
     FindingKind(
         "peribronchial_thickening",
@@ -107,20 +130,37 @@ CHEST_FINDINGS: tuple[FindingKind, ...] = (
         "peribronchial thickening",
         ("bronchial wall thickening",),
         _LUNG,
+        LUNG_HU,
     ),
-    FindingKind("consolidation", "Consolidation", "consolidation", ("consolidative area", "airspace disease"), _LUNG),
-    FindingKind("bronchiectasis", "Bronchiectasis", "bronchiectasis", ("dilated bronchi",), _LUNG),
+    FindingKind(
+        "consolidation", "Consolidation", "consolidation", ("consolidative area", "airspace disease"), _LUNG, LUNG_HU
+    ),
+    FindingKind("bronchiectasis", "Bronchiectasis", "bronchiectasis", ("dilated bronchi",), _LUNG, LUNG_HU),
     FindingKind(
         "interlobular_septal_thickening",
         "Interlobular septal thickening",
         "interlobular septal thickening",
         ("thickened interlobular septa",),
         _LUNG,
+        LUNG_HU,
     ),
 )
 """The 18 labels in CT-RATE's official order (github ibrahimethemhamamci/CT-CLIP)."""
 
 CHEST_FINDING_NAMES = tuple(kind.name for kind in CHEST_FINDINGS)
 
+KIND_OF = {kind.name: kind for kind in CHEST_FINDINGS}
+"""Name of a finding -> all that is known of it."""
+
 MEASURED_FINDINGS = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
 """Those that a report gives a size of."""
+
+
+def label_of(name: str) -> str:
+    """The label of a finding in tables and pictures; its name where the vocabulary does not know it."""
+    return KIND_OF[name].label if name in KIND_OF else name
+
+
+def allowed_attributes(name: str) -> tuple[str, ...]:
+    """Which of `ATTRIBUTES` can be said of a finding; none where the vocabulary does not know it."""
+    return KIND_OF[name].attributes if name in KIND_OF else ()

@@ -1,6 +1,5 @@
 """The verbs that work on many studies: phantom, prepare, train, evaluate."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from msvlm.data.prepared import PreparedNotes
     from msvlm.model.ms_vlm import MsVlmConfig
 
 
@@ -21,7 +23,7 @@ class Phantom:
         first_seed: of the first study; the others follow.
         shares: of train, validation and test, in this order.
         dicom: DICOM folders instead of NIfTI files.
-        workers: processes.
+        workers: processes; where none are named, one for each core that may be used.
     """
 
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
@@ -29,7 +31,7 @@ class Phantom:
     first_seed: int = 0
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     dicom: bool = False
-    workers: int = os.cpu_count() or 1
+    workers: Annotated[int | None, arg(metavar="INT")] = None
 
     def run(self) -> None:
         from msvlm.data.phantoms import write_phantoms
@@ -46,26 +48,31 @@ class Prepare:
         manifest: the list of studies.
         output: folder for the slices.
         model: whose slices they are to be: a model's folder, its name on the hub, or the TOML file of a training stage;
-            where none is named, a model of default settings.
-        workers: processes.
+            where none is named, the bundled model, or one of default settings where none is installed.
+        workers: processes; where none are named, one for each core that may be used.
     """
 
     manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
     model: Annotated[str | None, arg(metavar="FOLDER|NAME|TOML")] = None
-    workers: int = os.cpu_count() or 1
+    workers: Annotated[int | None, arg(metavar="INT")] = None
 
     def run(self) -> None:
         from msvlm.data.manifest import read_manifest
         from msvlm.data.prepared import PreparedStore, prepare
+        from msvlm.errors import DataError
 
         manifest = read_manifest(self.manifest)
         wanted = _model_config(self.model)
         store = PreparedStore.create(self.output, wanted.input, wanted.slice_encoder.region_grid)
         summary = prepare(manifest, store, self.workers)
         print(f"{summary.prepared} studies prepared, {summary.already_there} were there already")
+        for text, keys in _by_text(summary.told).items():
+            print(f"{keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}: {text}")
         for item in summary.left_out:
             print(f"left out: {item.name}: {item.reason}")
+        if not summary.prepared + summary.already_there:
+            raise DataError(f"none of {len(manifest.studies)} studies could be prepared; the reasons stand above")
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,20 @@ class Evaluate:
         print(f"Written: {self.output}")
 
 
+def _by_text(told: "Iterable[PreparedNotes]") -> dict[str, list[str]]:
+    """What there is to say of studies -> the keys of those of which it is to be said."""
+    keys_of: dict[str, list[str]] = {}
+    for one in told:
+        for text in (*(f"left out of it: {item.name}: {item.reason}" for item in one.left_out), *one.notes):
+            keys_of.setdefault(text, []).append(one.key)
+    return keys_of
+
+
 def _model_config(model: str | None) -> "MsVlmConfig":
+    """How the named model wants its slices; the bundled one where none is named and it is installed."""
     from msvlm.model.model_folder import find_folder, read_config
     from msvlm.model.ms_vlm import MsVlmConfig
+    from msvlm.reporting.reporter import bundled_folder
     from msvlm.training.train_config import read_train_config
 
     if model is not None and model.endswith(".toml"):
@@ -127,4 +145,5 @@ def _model_config(model: str | None) -> "MsVlmConfig":
         if stage.model is not None:
             return stage.model
         model = stage.start_from
-    return MsVlmConfig() if model is None else read_config(find_folder(model), MsVlmConfig)
+    folder = bundled_folder() if model is None else find_folder(model)
+    return MsVlmConfig() if folder is None else read_config(folder, MsVlmConfig)

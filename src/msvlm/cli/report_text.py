@@ -2,12 +2,11 @@
 
 import textwrap
 
-from msvlm.findings import CHEST_FINDINGS
+from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
 from msvlm.reporting.documents import evidence_text
 
 _WIDTH = 100
-_LABELS = {kind.name: kind.label for kind in CHEST_FINDINGS}
 
 
 def report_to_text(report: Report) -> str:
@@ -15,7 +14,7 @@ def report_to_text(report: Report) -> str:
     lines = [wrapped(f"Warning: {warning}", 0) for warning in report.warnings]
     lines += ["", "Findings head (probability that it is there)"]
     ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    cells = [f"{probability:5.2f}  {_LABELS.get(name, name):<38}" for name, probability in ranked]
+    cells = [f"{probability:5.2f}  {label_of(name):<38}" for name, probability in ranked]
     half = -(-len(cells) // 2)
     lines += ["".join(cells[row::half]).rstrip() for row in range(half)]
     for title, sentences in (("Findings", report.findings_sentences), ("Impression", report.impression_sentences)):

@@ -102,10 +102,9 @@ class Demo:
 
 def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
     """The labels of what is called present or possible."""
-    from msvlm.findings import CHEST_FINDINGS, Certainty
+    from msvlm.findings import Certainty, label_of
 
-    labels = {kind.name: kind.label.lower() for kind in CHEST_FINDINGS}
-    return {labels[item.name] for item in statements if item.certainty is not Certainty.ABSENT}
+    return {label_of(item.name).lower() for item in statements if item.certainty is not Certainty.ABSENT}
 
 
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":

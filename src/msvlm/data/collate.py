@@ -12,10 +12,8 @@ from torch import Tensor
 from msvlm.batch import FindingTargets, StudyBatch
 from msvlm.data.dataset import StudySample
 from msvlm.errors import DataError, InputMismatchError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, CHEST_FINDINGS, Certainty, FindingStatement
+from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement, allowed_attributes
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
-
-_ALLOWED = {kind.name: frozenset(kind.attributes) for kind in CHEST_FINDINGS}
 
 
 def to_study_batch(samples: Sequence[StudySample | PreparedStudy], input_config: InputConfig) -> StudyBatch:
@@ -52,14 +50,21 @@ def to_finding_targets(samples: Sequence[StudySample], names: Sequence[str]) -> 
     shape = (len(samples), len(names))
     presence, sizes_mm = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     attributes = np.full((*shape, len(ATTRIBUTES)), np.nan, np.float32)
+    has_regions = np.zeros(shape, dtype=bool)
     for row, sample in enumerate(samples):
         said = {statement.name: statement for statement in sample.statements}
         for column, name in enumerate(names):
             if name not in said:
                 continue
             statement = said[name]
-            presence[row, column] = statement.certainty is not Certainty.ABSENT
-            if statement.certainty is not Certainty.ABSENT:
+            is_there = statement.certainty is not Certainty.ABSENT
+            presence[row, column] = is_there
+            # Data sets mask some findings only: one that is stated and not masked lies somewhere, nobody knows where.
+            masks = sample.study.masks
+            has_regions[row, column] = sample.regions is not None and (
+                not is_there or (masks is not None and name in masks.findings)
+            )
+            if is_there:
                 attributes[row, column] = _attribute_targets(statement)
                 sizes_mm[row, column] = np.nan if statement.size_mm is None else statement.size_mm
     return FindingTargets(
@@ -67,7 +72,7 @@ def to_finding_targets(samples: Sequence[StudySample], names: Sequence[str]) -> 
         attributes=torch.from_numpy(attributes),
         sizes_mm=torch.from_numpy(sizes_mm),
         regions=_regions(samples, names),
-        has_regions=torch.tensor([sample.regions is not None for sample in samples]),
+        has_regions=torch.from_numpy(has_regions),
     )
 
 
@@ -112,7 +117,7 @@ def _channels(prepared: PreparedStudy, input_config: InputConfig) -> list[NDArra
 
 
 def _attribute_targets(statement: FindingStatement) -> NDArray[np.float32]:
-    allowed = _ALLOWED.get(statement.name, frozenset())
+    allowed = allowed_attributes(statement.name)
     return np.array(
         [float(word in statement.attributes) if word in allowed else np.nan for word in ATTRIBUTES], dtype=np.float32
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from msvlm.data.atomic_folder import atomic_folder, remove_leftovers, write_atomically
+from msvlm.data.manifest import check_key
 from msvlm.data.slice_array import SliceArray, write_slices
-from msvlm.data.whole_folders import check_key, remove_leftovers, whole_folder, write_whole_file
 from msvlm.errors import DataError, InputMismatchError
 
 _HEADER = "vectors.json"
@@ -36,7 +37,7 @@ class VectorStore:
         """
         if not (folder / _HEADER).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole_file(folder / _HEADER, json.dumps({"encoder_hash": encoder_hash}))
+            write_atomically(folder / _HEADER, json.dumps({"encoder_hash": encoder_hash}))
         remove_leftovers(folder / _STUDIES)
         return cls.open(folder, encoder_hash)
 
@@ -72,7 +73,7 @@ class VectorStore:
             raise DataError(
                 f"{key}: slice vectors reach {np.abs(vectors).max():.3g}; finite values up to 65504 are wanted"
             )
-        with whole_folder(self._path(key)) as folder:
+        with atomic_folder(self._path(key)) as folder:
             write_slices(folder / "vectors", halved, is_compressed=False)
 
     def read(self, key: str, slices: NDArray[np.int64] | None = None) -> NDArray[np.float32]:

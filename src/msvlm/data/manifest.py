@@ -1,6 +1,7 @@
 """The list of studies to train and test on: JSON lines, one study a line."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,12 +10,13 @@ from pathlib import Path
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from msvlm.data.whole_folders import check_key, write_whole_file
+from msvlm.data.atomic_folder import write_atomically
 from msvlm.errors import DataError
 from msvlm.findings import Certainty, FindingStatement
 from msvlm.labeling import label_report
 
 SPLITS = ("train", "validation", "test")
+_SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ def read_manifest(path: Path) -> Manifest:
             patient stand in two splits.
     """
     if not path.is_file():
-        raise DataError(f"there is no manifest {path.name}; make one with `msvlm manifest` or `msvlm phantom`")
+        raise DataError(
+            f"there is no manifest {path.name}; write one in the form that the README shows, "
+            "or make one with `msvlm phantom`"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     studies = tuple(study_of_line(line, number) for number, line in enumerate(lines, start=1) if line.strip())
     if not studies:
@@ -125,7 +130,7 @@ def write_manifest(path: Path, studies: Sequence[ManifestStudy]) -> None:
     if not studies:
         raise DataError(f"no study to write into {path.name}")
     _check_apart(studies)
-    write_whole_file(path, "".join(line_of_study(study) + "\n" for study in studies))
+    write_atomically(path, "".join(line_of_study(study) + "\n" for study in studies))
 
 
 def line_of_study(study: ManifestStudy) -> str:
@@ -149,6 +154,20 @@ def study_of_line(line: str, number: int) -> ManifestStudy:
     except cattrs.ClassValidationError as error:
         complaints = "; ".join(cattrs.transform_error(error, path="study", format_exception=_told))
         raise DataError(f"line {number} of the manifest is not a study: {complaints}") from error
+
+
+def check_key(key: str) -> str:
+    """The key, where it can name a folder on any system; keys name folders, so they hold no patient data.
+
+    Raises:
+        DataError: the key cannot be a folder's name.
+    """
+    if not _SAFE_KEY.fullmatch(key) or key.endswith("."):
+        raise DataError(
+            f"key {key!r} cannot name a folder; wanted 1 to 100 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit"
+        )
+    return key
 
 
 def _check_apart(studies: Iterable[ManifestStudy]) -> None:

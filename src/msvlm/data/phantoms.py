@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from msvlm.data.atomic_folder import atomic_folder, remove_leftovers
 from msvlm.data.manifest import (
     SPLITS,
     LesionMasks,
@@ -16,8 +17,7 @@ from msvlm.data.manifest import (
     study_of_line,
     write_manifest,
 )
-from msvlm.data.whole_folders import remove_leftovers, whole_folder
-from msvlm.data.work_apart import work_apart
+from msvlm.data.parallel_jobs import run_jobs
 from msvlm.errors import ConfigError, DataError
 from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
@@ -35,7 +35,7 @@ def write_phantoms(
     count: int,
     first_seed: int,
     split_shares: tuple[float, float, float],
-    workers: int,
+    workers: int | None,
     as_dicom: bool,
 ) -> Manifest:
     """Draws the studies of `count` seeds from `first_seed` on into a folder; its `manifest.jsonl` lists them.
@@ -47,7 +47,7 @@ def write_phantoms(
         folder: made where it is not there.
         count, first_seed: which studies.
         split_shares: of training, validation and test; they sum to 1.
-        workers: processes.
+        workers: processes; None: one for each usable core.
         as_dicom: each study is a DICOM folder, else an uncompressed NIfTI file.
 
     Raises:
@@ -63,7 +63,7 @@ def write_phantoms(
     remove_leftovers(studies_folder)
     drawings = [_Drawing(seed, as_dicom) for seed in range(first_seed, first_seed + count)]
     missing = [drawing for drawing in drawings if not (studies_folder / drawing.key).is_dir()]
-    outcomes = list(work_apart(partial(_draw, folder), missing, workers, "phantoms"))
+    outcomes = list(run_jobs(partial(_draw, folder), missing, workers, "phantoms"))
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed:
         raise DataError(
@@ -92,7 +92,7 @@ def _draw(folder: Path, drawing: _Drawing) -> None:
     synthetic = draw_chest_ct(drawing.seed)
     study = replace(synthetic.study, key=drawing.key)
     name = _DICOM if drawing.as_dicom else f"{study.series[0].key}.nii"
-    with whole_folder(folder / _STUDIES / drawing.key) as target:
+    with atomic_folder(folder / _STUDIES / drawing.key) as target:
         if drawing.as_dicom:
             write_dicom(study, target / name)
         else:

@@ -9,11 +9,11 @@ import cattrs
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.data.manifest import Manifest, ManifestStudy
+from msvlm.data.atomic_folder import atomic_folder, remove_leftovers, write_atomically
+from msvlm.data.manifest import Manifest, ManifestStudy, check_key
 from msvlm.data.masks import lesion_regions
+from msvlm.data.parallel_jobs import run_jobs
 from msvlm.data.slice_array import SliceArray, write_slices
-from msvlm.data.whole_folders import check_key, remove_leftovers, whole_folder, write_whole_file
-from msvlm.data.work_apart import work_apart
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.imaging.preprocess import InputConfig, PreparedSeries, PreparedStudy, prepare_study
 from msvlm.imaging.read import read_study
@@ -70,7 +70,7 @@ class PreparedStore:
         if not (folder / _HEADER).exists():
             folder.mkdir(parents=True, exist_ok=True)
             header = {"input_config": cattrs.unstructure(input_config), "region_grid": wanted.region_grid}
-            write_whole_file(folder / _HEADER, json.dumps(header, indent=2))
+            write_atomically(folder / _HEADER, json.dumps(header, indent=2))
         found = cls.open(folder)
         differences = [
             f"{field.name} {getattr(found.input_config, field.name)}, wanted {getattr(input_config, field.name)}"
@@ -127,7 +127,7 @@ class PreparedStore:
                 for series in prepared.series
             ]
         )
-        with whole_folder(self._path(prepared.key)) as folder:
+        with atomic_folder(self._path(prepared.key)) as folder:
             (folder / _STUDY_HEADER).write_text(json.dumps(cattrs.unstructure(header)), encoding="utf-8")
             places.astype("<f8").tofile(folder / _PLACES)
             for index, series in enumerate(prepared.series):
@@ -233,41 +233,78 @@ def _checked(key: str, slices: NDArray[np.int64] | None, count: int) -> NDArray[
 
 
 @dataclass(frozen=True)
+class PreparedNotes:
+    """What there is to say of one study that was made ready.
+
+    Attributes:
+        key: of the study.
+        left_out: series and files of it that are not in the store, each with its reason.
+        notes: what was odd or repaired while reading, each beginning with its series' key.
+    """
+
+    key: str
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PreparedSummary:
     """What `prepare` did.
 
     Attributes:
         prepared, already_there: how many studies were made ready now and before.
         left_out: studies that could not be, each with its reason.
+        told: of those made ready now of which there is something to say, in the manifest's order.
     """
 
     prepared: int
     already_there: int
     left_out: tuple[LeftOut, ...]
+    told: tuple[PreparedNotes, ...] = ()
 
 
-def prepare(manifest: Manifest, store: PreparedStore, workers: int) -> PreparedSummary:
-    """Makes ready what the store lacks of a manifest's studies, in so many processes.
+def prepare(manifest: Manifest, store: PreparedStore, workers: int | None = None) -> PreparedSummary:
+    """Makes ready what the store lacks of a manifest's studies, in so many processes, or one for each usable core.
 
     It may be stopped anywhere, killed too, and goes on where it was. A study that fails is named and does not stop the
     others; the next call tries it again.
     """
     remove_leftovers(store.folder / _STUDIES)
-    missing = [study for study in manifest.studies if study.key not in store]
-    outcomes = list(work_apart(partial(_prepare_one, manifest, store), missing, workers, "prepare"))
-    left_out = {outcome.job.key: outcome.failure for outcome in outcomes if outcome.failure}
+    missing = [_job(manifest, study) for study in manifest.studies if study.key not in store]
+    outcomes = {each.job.key: each for each in run_jobs(partial(_prepare_one, store), missing, workers, "prepare")}
+    ordered = [outcomes[job.key] for job in missing]
     return PreparedSummary(
-        prepared=len(missing) - len(left_out),
+        prepared=sum(not outcome.failure for outcome in ordered),
         already_there=len(manifest.studies) - len(missing),
-        left_out=tuple(LeftOut(study.key, left_out[study.key]) for study in missing if study.key in left_out),
+        left_out=tuple(LeftOut(outcome.job.key, outcome.failure) for outcome in ordered if outcome.failure),
+        told=tuple(
+            outcome.result
+            for outcome in ordered
+            if outcome.result is not None and (outcome.result.left_out or outcome.result.notes)
+        ),
     )
 
 
-def _prepare_one(manifest: Manifest, store: PreparedStore, item: ManifestStudy) -> None:
-    study = read_study(manifest.series_paths(item), item.key)
-    prepared = prepare_study(study, store.input_config)
-    masks_path = manifest.masks_path(item)
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs to know of one study; every job travels to it, so it is kept small."""
+
+    key: str
+    series_paths: tuple[Path, ...]
+    masks_path: Path | None
+    masks_findings: tuple[str, ...]
+
+
+def _job(manifest: Manifest, study: ManifestStudy) -> _Job:
+    findings = study.masks.findings if study.masks is not None else ()
+    return _Job(study.key, manifest.series_paths(study), manifest.masks_path(study), findings)
+
+
+def _prepare_one(store: PreparedStore, job: _Job) -> PreparedNotes:
+    study = read_study(job.series_paths, job.key)
     regions = None
-    if item.masks is not None and masks_path is not None:
-        regions = lesion_regions(study, masks_path, item.masks.findings, store.input_config, store.region_grid)
-    store.write(prepared, regions)
+    if job.masks_path is not None:
+        regions = lesion_regions(study, job.masks_path, job.masks_findings, store.input_config, store.region_grid)
+    store.write(prepare_study(study, store.input_config), regions)
+    notes = tuple(f"{series.key}: {note}" for series in study.series for note in series.notes)
+    return PreparedNotes(job.key, study.left_out, notes)

@@ -16,7 +16,18 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from msvlm.batch import TextBatch
 from msvlm.errors import ConfigError, DataError, ModelError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingKind, FindingStatement
+from msvlm.findings import (
+    ATTRIBUTES,
+    CHEST_FINDINGS,
+    DEGREES,
+    KIND_OF,
+    LOBES,
+    MEASURED_FINDINGS,
+    SIDES,
+    Certainty,
+    FindingKind,
+    FindingStatement,
+)
 from msvlm.labeling import split_sentences
 
 VISUAL_TOKEN = "<visual>"
@@ -26,9 +37,9 @@ REQUEST = "Write the findings and the impression of this study's radiology repor
 """What a chat model is asked for; others are trained to go on with the report."""
 
 _BYTES = 256
+_DRAWN_SIZES_MM = (6.0, 40.0)
 _SPECIAL_TOKENS = ("<pad>", "<begin>", "<end>", VISUAL_TOKEN)
 _HEADING = re.compile(r"(?:\A|(?<=[.!?:\n]))\s*(findings|impression)\s*:", re.IGNORECASE)
-_KINDS = {kind.name: kind for kind in CHEST_FINDINGS}
 
 
 class Section(StrEnum):
@@ -239,24 +250,53 @@ def write_cues(statements: Iterable[FindingStatement]) -> str:
     Several are parted by semicolons; 'none' says that there are none.
     """
     stated = {item.name: item for item in statements if item.certainty is not Certainty.ABSENT}
-    ordered = [stated[name] for name in _KINDS if name in stated]
-    ordered += [stated[name] for name in sorted(stated) if name not in _KINDS]
+    ordered = [stated[name] for name in KIND_OF if name in stated]
+    ordered += [stated[name] for name in sorted(stated) if name not in KIND_OF]
     return "; ".join(_cue(item) for item in ordered) or "none"
 
 
-def corrupt_cues(
-    statements: Iterable[FindingStatement], generator: np.random.Generator, drop: float, corrupt: float
-) -> tuple[FindingStatement, ...]:
-    """The statements of a weaker reader, so that a model learns not to trust cues blindly.
+@dataclass(frozen=True)
+class CueErrors:
+    """How often a reader is wrong about each finding; what is in no array is never got wrong.
 
-    Args:
-        statements: the true ones.
-        generator: draws what is changed.
-        drop: share of the findings that are there and are called absent.
-        corrupt: share of all findings that are told wrongly: an absent one as present somewhere, a present one at
-            another place and of another size.
+    Attributes:
+        names: of findings.
+        missed: share of the studies with the finding in which it is not told.
+        invented: share of the studies without it in which it is told.
+        misplaced: share of the findings rightly told that are told at another place, and of another size.
     """
-    return tuple(_corrupted(item, generator, drop, corrupt) for item in statements)
+
+    names: tuple[str, ...]
+    missed: tuple[float, ...]
+    invented: tuple[float, ...]
+    misplaced: float
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.missed) == len(self.invented):
+            raise ConfigError(f"{len(self.names)} findings, {len(self.missed)} and {len(self.invented)} shares")
+
+
+def corrupt_cues(
+    statements: Iterable[FindingStatement], generator: np.random.Generator, errors: CueErrors
+) -> tuple[FindingStatement, ...]:
+    """The true statements as a reader with these errors would give them, so that a model learns how far to trust cues.
+
+    What is invented has a place and a size like what is true: nothing but the image gives it away.
+    """
+    missed = dict(zip(errors.names, errors.missed, strict=True))
+    invented = dict(zip(errors.names, errors.invented, strict=True))
+    told = []
+    for item in statements:
+        is_there = item.certainty is not Certainty.ABSENT
+        is_wrong = generator.random() < (missed if is_there else invented).get(item.name, 0.0)
+        is_misplaced = generator.random() < errors.misplaced
+        if is_wrong and is_there:
+            told.append(FindingStatement(item.name, Certainty.ABSENT))
+        elif is_wrong or (is_there and is_misplaced):
+            told.append(_drawn(item.name, generator))
+        else:
+            told.append(item)
+    return tuple(told)
 
 
 @dataclass(frozen=True)
@@ -284,23 +324,16 @@ def _cue(item: FindingStatement) -> str:
     details = [word for word in ATTRIBUTES if word in item.attributes]
     if item.size_mm is not None:
         details.append(f"{item.size_mm:.0f} mm")
-    term = _KINDS[item.name].term if item.name in _KINDS else item.name.replace("_", " ")
+    term = KIND_OF[item.name].term if item.name in KIND_OF else item.name.replace("_", " ")
     return f"{term} ({', '.join(details)})" if details else term
 
 
-def _corrupted(item: FindingStatement, generator: np.random.Generator, drop: float, corrupt: float) -> FindingStatement:
-    is_dropped, is_corrupted = generator.random() < drop, generator.random() < corrupt
-    is_there = item.certainty is not Certainty.ABSENT
-    if is_there and is_dropped:
-        return FindingStatement(item.name, Certainty.ABSENT)
-    if not is_corrupted:
-        return item
-    size_mm = None
-    if is_there and item.size_mm is not None:
-        size_mm = float(np.rint(max(1.0, item.size_mm * generator.uniform(0.5, 2.0))))
-    kind = _KINDS.get(item.name)
+def _drawn(name: str, generator: np.random.Generator) -> FindingStatement:
+    """A finding somewhere, of some size where its kind is measured."""
+    kind = KIND_OF.get(name)
+    size_mm = float(np.rint(generator.uniform(*_DRAWN_SIZES_MM))) if name in MEASURED_FINDINGS else None
     return FindingStatement(
-        item.name, Certainty.PRESENT, _drawn_attributes(kind, generator) if kind else item.attributes, size_mm
+        name, Certainty.PRESENT, _drawn_attributes(kind, generator) if kind else frozenset(), size_mm
     )
 
 

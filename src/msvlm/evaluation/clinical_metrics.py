@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import DataError
-from msvlm.findings import CHEST_FINDING_NAMES, LOBES, SIDES, Certainty, FindingStatement
-
-Statements = tuple[FindingStatement, ...]
-"""What one text, or the truth of one study, says; at most one statement a finding."""
+from msvlm.findings import CHEST_FINDING_NAMES, LOBES, SIDES, Certainty, Statements
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import join_report
 from msvlm.errors import DataError
 from msvlm.evaluation.baselines import RidgeData, another_patients, commonest_report, fit_hu_ridge, hu_statistics
-from msvlm.evaluation.clinical_metrics import Statements, presence_matrix
+from msvlm.evaluation.clinical_metrics import presence_matrix
 from msvlm.evaluation.scoreboard import Answer, Evaluation, ScoreRow, answer_of_texts, score_answer
-from msvlm.findings import CHEST_FINDING_NAMES
+from msvlm.findings import CHEST_FINDING_NAMES, Statements
 from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import draft, vectors_hash
 from msvlm.reporting.out_of_domain import summarise

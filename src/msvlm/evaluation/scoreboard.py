@@ -12,7 +12,6 @@ from msvlm.evaluation.clinical_metrics import (
     Interval,
     PlaceAgreement,
     PresenceScores,
-    Statements,
     area_under_curve,
     bootstrap_interval,
     distinct_share,
@@ -21,7 +20,7 @@ from msvlm.evaluation.clinical_metrics import (
     presence_matrix,
     score_presence,
 )
-from msvlm.findings import CHEST_FINDINGS
+from msvlm.findings import CHEST_FINDINGS, Statements
 from msvlm.labeling import label_report
 
 

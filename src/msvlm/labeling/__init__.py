@@ -7,14 +7,13 @@ Method: clauses, and cues of negation and doubt with a scope, after NegEx
 import re
 from dataclasses import dataclass
 
-from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement
+from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement, allowed_attributes
 from msvlm.labeling.attributes import Placed, degrees_in, places_in, sizes_in
 from msvlm.labeling.scope import certainty_of, split_clauses, split_sentences
 from msvlm.labeling.terms import TERMS
 
 __all__ = ["label_report", "label_sentence", "split_sentences"]
 
-_ALLOWED = {kind.name: frozenset(kind.attributes) for kind in CHEST_FINDINGS}
 _REFERS_BACK = re.compile(r"^(?:the\s+)?(?:largest|biggest|it|they|these|this|those|the\s+lesions?|the\s+larger)\b")
 
 
@@ -97,7 +96,9 @@ def _owners(mentions: list[_Mention], placed: tuple[Placed, ...], words: Placed,
 
 
 def _and(mention: _Mention, *placed: Placed) -> _Mention:
-    attributes = mention.attributes.union(*(words.attributes for words in placed)) & _ALLOWED[mention.finding]
+    attributes = mention.attributes.union(*(words.attributes for words in placed)) & frozenset(
+        allowed_attributes(mention.finding)
+    )
     sizes = [words.size_mm for words in placed if words.size_mm is not None]
     size_mm = max(sizes) if sizes else mention.size_mm
     return _Mention(mention.finding, mention.certainty, mention.start, mention.end, attributes, size_mm)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from msvlm.findings import CHEST_FINDINGS
+from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
 from msvlm.reporting.key_slices import draw_key_slices
 from msvlm.study import Study
-
-_LABELS = {kind.name: kind.label for kind in CHEST_FINDINGS}
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def to_markdown(report: Report, picture: str = "") -> str:
         lines += ["## Key slices", "", f"![The key slice of each positive finding]({picture})", ""]
     lines += ["## Findings head", "", "| finding | probability |", "|---|---|"]
     by_probability = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    lines += [f"| {_LABELS.get(name, name)} | {probability:.2f} |" for name, probability in by_probability]
+    lines += [f"| {label_of(name)} | {probability:.2f} |" for name, probability in by_probability]
     lines += ["", "## What was read", "", f"Series used: {', '.join(report.series_used)}.", ""]
     lines += [f"- left out: {_escaped(item.name)}: {_escaped(item.reason)}" for item in report.left_out]
     lines += [""] * bool(report.left_out) + [f"Model: {report.model}. Status: {report.status}.", ""]

@@ -13,13 +13,14 @@ from msvlm.batch import StudyBatch
 from msvlm.data.text import ReportText, write_cues
 from msvlm.findings import (
     ATTRIBUTES,
-    CHEST_FINDINGS,
     DEGREES,
     LOBES,
     MEASURED_FINDINGS,
     SIDES,
     Certainty,
     FindingStatement,
+    Statements,
+    allowed_attributes,
 )
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.model.ms_vlm import MsVlm
@@ -27,10 +28,7 @@ from msvlm.model.ms_vlm import MsVlm
 LONGEST_REPORT_TOKENS = 512
 """A report that has not ended by then is cut."""
 
-_ALLOWED = {kind.name: frozenset(kind.attributes) for kind in CHEST_FINDINGS}
 _EVEN_ODDS = 0.5
-
-Statements = tuple[FindingStatement, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,8 @@ def vectors_hash(model: MsVlm) -> str:
 
 def _attributes(name: str, likely: NDArray[np.float32]) -> frozenset[str]:
     """Those likelier than not, of those that the finding can have: one degree, and with a lobe its side."""
-    odds = {word: float(odd) for word, odd in zip(ATTRIBUTES, likely, strict=True) if word in _ALLOWED.get(name, ())}
+    allowed = allowed_attributes(name)
+    odds = {word: float(odd) for word, odd in zip(ATTRIBUTES, likely, strict=True) if word in allowed}
     chosen = {word for word in SIDES + LOBES if odds.get(word, 0.0) > _EVEN_ODDS}
     chosen |= {side for side in SIDES for lobe in LOBES if lobe in chosen and lobe.startswith(side)}
     degree = max(DEGREES, key=lambda word: odds.get(word, 0.0))

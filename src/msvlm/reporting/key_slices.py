@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from msvlm.findings import CHEST_FINDINGS
+from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, label_of
 from msvlm.imaging.preprocess import to_display_orientation
 from msvlm.report import Report, Sentence
 from msvlm.study import Modality, Series, Study
@@ -17,23 +17,6 @@ _CAPTION_LINES = 5
 _LINE_PIXELS = 17
 _CHARACTERS = 46
 _MARGIN = 10
-_LUNG_HU = (-1350.0, 150.0)
-_SOFT_TISSUE_HU = (-160.0, 240.0)
-_WIDE_HU = (-200.0, 1000.0)
-_LUNG_FINDINGS = {
-    "emphysema",
-    "atelectasis",
-    "lung_nodule",
-    "lung_opacity",
-    "pulmonary_fibrotic_sequela",
-    "mosaic_attenuation_pattern",
-    "peribronchial_thickening",
-    "consolidation",
-    "bronchiectasis",
-    "interlobular_septal_thickening",
-}
-_DENSE_FINDINGS = {"medical_material", "arterial_wall_calcification", "coronary_artery_wall_calcification"}
-_LABELS = {kind.name: kind.label for kind in CHEST_FINDINGS}
 
 
 @dataclass(frozen=True)
@@ -84,7 +67,7 @@ def _key_slice(sentence: Sentence, series: Series) -> _KeySlice:
     evidence = sentence.evidence[0]
     shown, slice_indices = to_display_orientation(series)
     index = int(np.flatnonzero(slice_indices == evidence.slice_index)[0])
-    label = _LABELS.get(sentence.finding, sentence.finding)
+    label = label_of(sentence.finding)
     place = f"{series.key}, slice {evidence.slice_index + 1} of {len(series.voxels)}"
     return _KeySlice(label, place, sentence.text, _tile(shown, index, _window(sentence.finding, shown)))
 
@@ -93,9 +76,7 @@ def _window(finding: str, series: Series) -> tuple[float, float]:
     if series.modality is Modality.MR:
         low, high = np.percentile(series.voxels, (1.0, 99.5))
         return float(low), float(max(high, low + 1.0))
-    if finding in _LUNG_FINDINGS:
-        return _LUNG_HU
-    return _WIDE_HU if finding in _DENSE_FINDINGS else _SOFT_TISSUE_HU
+    return KIND_OF[finding].window_hu if finding in KIND_OF else SOFT_TISSUE_HU
 
 
 def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Image:

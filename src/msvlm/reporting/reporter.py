@@ -144,11 +144,17 @@ def model_folder(name_or_folder: str | Path | None) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    if name_or_folder is None:
-        if not (BUNDLED_WEIGHTS / CONFIG_FILE).exists():
-            raise ModelError("no bundled model is installed; make one with `make weights`, or name a model")
-        return BUNDLED_WEIGHTS
-    return find_folder(name_or_folder)
+    if name_or_folder is not None:
+        return find_folder(name_or_folder)
+    folder = bundled_folder()
+    if folder is None:
+        raise ModelError("no bundled model is installed; make one with `make weights`, or name a model")
+    return folder
+
+
+def bundled_folder() -> Path | None:
+    """Where the bundled model lies; None where none is installed."""
+    return BUNDLED_WEIGHTS if (BUNDLED_WEIGHTS / CONFIG_FILE).exists() else None
 
 
 def pick_device(device: str) -> torch.device:
