@@ -86,5 +86,7 @@ def assert_same_series(read: Series, expected: Series) -> None:
     assert read.voxels.dtype == expected.voxels.dtype
     for name in ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm"):
         np.testing.assert_allclose(getattr(read, name), getattr(expected, name), atol=1e-3, rtol=0.0)
+    if expected.instance_numbers is not None:
+        np.testing.assert_array_equal(read.instance_numbers, expected.instance_numbers)
     for name in ("modality", "weighting", "padding_value", "body_part", "b_value_s_mm2"):
         assert getattr(read, name) == getattr(expected, name), name

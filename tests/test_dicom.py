@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
 from msvlm.errors import StudyError
+from msvlm.imaging.inspect import describe_study
 from msvlm.imaging.read import read_study
 from msvlm.study import Plane, Series, Study, Weighting
 
@@ -34,6 +35,25 @@ def test_slices_are_ordered_by_position_whatever_the_files_are_called(tmp_path: 
         set_values(path, InstanceNumber=10 - place)
         path.rename(tmp_path / f"{place}")
     assert_same_series(only(read_study(tmp_path)), expected)
+
+
+def test_slices_keep_the_numbers_that_a_viewer_shows(tmp_path: Path) -> None:
+    """Scanners count from the head down; slices are ordered upwards."""
+    expected = replace(ct_series(slices=4), instance_numbers=np.array([100, 99, 97, 98]))
+    for number, path in enumerate(written(tmp_path, expected)):
+        assert pydicom.dcmread(path).InstanceNumber == expected.instance_numbers[number]
+    read = only(read_study(tmp_path))
+    assert_same_series(read, expected)
+    assert "slice 1 is image 100, slice 4 is image 98" in describe_study(read_study(tmp_path)).to_text()
+
+
+@pytest.mark.parametrize("number", [b"\x00\x00", b"\x02\x002 ", b"\x02\x00x ", b"\x0e\x001099511627776 "])
+def test_numbers_that_do_not_name_one_image_each_are_not_kept(tmp_path: Path, number: bytes) -> None:
+    path = written(tmp_path)[4]
+    content = path.read_bytes()
+    assert content.count(b"IS\x02\x005 ") == 1
+    path.write_bytes(content.replace(b"IS\x02\x005 ", b"IS" + number))
+    assert only(read_study(tmp_path)).instance_numbers is None
 
 
 def test_each_slice_is_rescaled_by_its_own_slope_and_intercept(tmp_path: Path) -> None:
@@ -60,7 +80,7 @@ def test_a_missing_slice_is_named_with_its_gap(tmp_path: Path) -> None:
     read = only(read_study(tmp_path))
     assert len(read.voxels) == 9
     assert (
-        "gaps of 2.50 mm, but of 5.00 mm between slices 3 and 4 (counted from 0): 1 slice is missing" in read.notes[0]
+        "gaps of 2.50 mm, but of 5.00 mm between slices 4 and 5 (images 4 and 6): 1 slice is missing" in read.notes[0]
     )
 
 
@@ -98,7 +118,7 @@ def test_slices_at_one_position_that_differ_leave_the_series_out(tmp_path: Path)
     paths = written(tmp_path)
     pixels = pydicom.dcmread(paths[2]).PixelData
     copied(paths[2], "other", PixelData=pixels[::-1])
-    with pytest.raises(StudyError, match=r"slices 2 and 3 of 9 .* lie at the same position but differ"):
+    with pytest.raises(StudyError, match=r"slices 3 and 4 of 9 lie at the same position but differ"):
         read_study(tmp_path)
 
 

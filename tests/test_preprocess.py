@@ -82,6 +82,20 @@ def test_display_orientation_moves_no_voxel_in_the_patient() -> None:
         np.testing.assert_allclose(shown.affine_ras, series.affine_ras, atol=1e-9)
 
 
+def test_display_orientation_keeps_each_slices_image_number() -> None:
+    series = replace(textured_series(), instance_numbers=np.arange(105, 100, -1))
+    turned = replace(
+        series,
+        voxels=series.voxels[::-1],
+        positions_ras_mm=series.positions_ras_mm[::-1],
+        instance_numbers=np.arange(101, 106),
+    )
+    for given in (series, turned):
+        shown, _ = to_display_orientation(given)
+        np.testing.assert_array_equal(shown.voxels, series.voxels)
+        np.testing.assert_array_equal(shown.instance_numbers, series.instance_numbers)
+
+
 def test_mean_is_kept_when_the_grid_is_coarser() -> None:
     series = textured_series(rows=32, columns=32)
     prepared = prepare_series(series, CONFIG)
@@ -101,6 +115,27 @@ def test_padding_is_air_and_not_tissue() -> None:
     padded[:, :6] = 3000
     prepared = prepare_series(replace(series, voxels=padded, padding_value=3000.0), CONFIG)
     assert (prepared.intensities[:, 2:4, 3:13] == AIR_HU).all()
+
+
+def test_padding_does_not_count_for_the_scale_of_an_mr_volume() -> None:
+    series = replace(textured_series(), modality=Modality.MR, weighting=Weighting.T2)
+    padded = series.voxels.copy()
+    padded[:, :12] = -9999
+    clean = replace(series, voxels=series.voxels[:, 12:])
+    expected = np.percentile(clean.voxels, CONFIG.mr_percentiles)
+    prepared = prepare_series(
+        replace(series, voxels=padded, padding_value=-9999.0), replace(CONFIG, pixel_spacing_mm=1.0)
+    )
+    # Rows 12 to 15 of the grid are the first four below the padding.
+    tissue = padded[:, 16:20, 2:18].astype(np.float32)
+    wanted = (tissue - expected[0]) * (MR_FULL_SCALE / (expected[1] - expected[0]))
+    np.testing.assert_allclose(prepared.intensities[:, 12:16], wanted, atol=1.0)
+
+
+def test_an_mr_volume_of_padding_alone_is_prepared() -> None:
+    series = replace(textured_series(), modality=Modality.MR, weighting=Weighting.T2, padding_value=7.0)
+    prepared = prepare_series(replace(series, voxels=np.full_like(series.voxels, 7)), CONFIG)
+    assert (prepared.intensities == 0).all()
 
 
 def test_windows_become_minus_one_to_one() -> None:

@@ -10,7 +10,9 @@ from msvlm.study import LeftOut
 
 
 def some_report() -> Report:
-    nodule = Sentence("A 9 mm nodule.", (Evidence("s2", 31, 4.5),), 0.8, "lung_nodule", True)
+    nodule = Sentence(
+        "A 9 mm nodule.", (Evidence("s2", 31, 4.5, 70), Evidence("s2", 30, 4.0)), 0.8, "lung_nodule", True
+    )
     return Report(
         study_key="a1b2",
         findings_sentences=(nodule, Sentence("No pleural effusion.", (), 0.9, "pleural_effusion")),
@@ -26,6 +28,14 @@ def some_report() -> Report:
 def test_reading_what_was_written_is_identity() -> None:
     report = some_report()
     assert Report.from_json(report.to_json()) == report
+
+
+def test_a_report_written_before_evidence_had_image_numbers_is_still_read() -> None:
+    written = json.loads(some_report().to_json())
+    for evidence in written["findings_sentences"][0]["evidence"]:
+        del evidence["instance_number"]
+    read = Report.from_json(json.dumps(written))
+    assert [piece.instance_number for piece in read.sentences[0].evidence] == [None, None]
 
 
 def test_a_new_report_is_an_unverified_draft() -> None:

@@ -34,8 +34,16 @@ def test_uneven_slices_have_no_affine_and_the_error_names_the_gap() -> None:
     series = axial_series()
     positions = series.positions_ras_mm.copy()
     positions[3:, 2] += 2.5
-    with pytest.raises(GeometryError, match=r"5\.00 mm apart between slices 2 and 3"):
+    with pytest.raises(GeometryError, match=r"5\.00 mm apart between slices 3 and 4 and 3"):
         _ = replace(series, positions_ras_mm=positions).affine_ras
+
+
+def test_slices_are_named_for_people_counted_from_1_and_by_their_image_number() -> None:
+    positions = axial_series().positions_ras_mm.copy()
+    positions[3:, 2] += 2.5
+    series = replace(axial_series(), positions_ras_mm=positions, instance_numbers=np.arange(100, 95, -1))
+    with pytest.raises(GeometryError, match=r"between slices 3 and 4 \(images 98 and 97\) and"):
+        _ = series.affine_ras
 
 
 def test_one_slice_has_no_affine() -> None:
@@ -85,3 +93,5 @@ def test_every_role_has_its_own_index() -> None:
 def test_a_series_whose_places_do_not_match_its_slices_is_refused() -> None:
     with pytest.raises(GeometryError, match=r"positions_ras_mm of shape \(4, 3\) for 5 slices"):
         replace(axial_series(), positions_ras_mm=np.zeros((4, 3)))
+    with pytest.raises(GeometryError, match=r"instance_numbers of shape \(4,\) for 5 slices"):
+        replace(axial_series(), instance_numbers=np.arange(4))

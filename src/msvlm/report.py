@@ -27,6 +27,7 @@ class Evidence:
     Attributes:
         series_key: the series that the slice belongs to.
         slice_index: counted from 0 in the order of the series' voxels.
+        instance_number: DICOM Instance Number, by which viewers name the slice; None where the source has none.
         score: how much less likely the sentence becomes without the slice and its neighbours, in nats;
             larger is stronger.
     """
@@ -34,6 +35,7 @@ class Evidence:
     series_key: str
     slice_index: int
     score: float
+    instance_number: int | None = None
 
 
 @dataclass(frozen=True)

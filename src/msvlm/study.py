@@ -1,5 +1,6 @@
 """Series and Study: voxels and where they lie in the patient. RAS axes (right, anterior, superior), millimetres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -11,6 +12,17 @@ from msvlm.errors import GeometryError
 
 SPACING_TOLERANCE_MM = 0.01
 """Two gaps between slices that differ by no more than this, or by 1 % of the gap, are the same gap."""
+
+
+def neighbours_in_words(first: int, instance_numbers: Sequence[int] | NDArray[np.int64] | None) -> str:
+    """Names a slice, its index counted from 0, and the next for people: counted from 1, with image numbers where known.
+
+    For example `slices 4 and 5 (images 97 and 96)`.
+    """
+    images = (
+        "" if instance_numbers is None else f" (images {instance_numbers[first]} and {instance_numbers[first + 1]})"
+    )
+    return f"slices {first + 1} and {first + 2}{images}"
 
 
 class Modality(StrEnum):
@@ -73,6 +85,8 @@ class Series:
         body_part: DICOM Body Part Examined in lower case, empty where the header is silent.
         b_value_s_mm2: diffusion weighting, where the series has one.
         notes: all that was odd or repaired while reading.
+        instance_numbers: (slices,), DICOM Instance Number (0020,0013), by which viewers name a series' images; None
+            where the source has none or repeats one.
     """
 
     key: str
@@ -86,6 +100,7 @@ class Series:
     body_part: str = ""
     b_value_s_mm2: float | None = None
     notes: tuple[str, ...] = ()
+    instance_numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or 0 in self.voxels.shape:
@@ -94,6 +109,10 @@ class Series:
             shape = getattr(self, name).shape
             if shape != (len(self.voxels), 3):
                 raise GeometryError(f"{self.key}: {name} of shape {shape} for {len(self.voxels)} slices")
+        if self.instance_numbers is not None and self.instance_numbers.shape != (len(self.voxels),):
+            raise GeometryError(
+                f"{self.key}: instance_numbers of shape {self.instance_numbers.shape} for {len(self.voxels)} slices"
+            )
 
     @property
     def normals_ras(self) -> NDArray[np.float64]:
@@ -159,8 +178,8 @@ class Series:
         worst = int(np.argmax(np.linalg.norm(steps - step, axis=1)))
         if np.linalg.norm(steps[worst] - step) > tolerance_mm:
             raise GeometryError(
-                f"{self.key}: slices are {gaps_mm[worst]:.2f} mm apart between slices {worst} and {worst + 1} "
-                f"and {np.linalg.norm(step):.2f} mm on average; use positions_ras_mm, slice by slice"
+                f"{self.key}: slices are {gaps_mm[worst]:.2f} mm apart between "
+                f"{neighbours_in_words(worst, self.instance_numbers)} and {np.linalg.norm(step):.2f} mm on average; use positions_ras_mm, slice by slice"
             )
         for steps_in_plane in (self.row_steps_ras_mm, self.column_steps_ras_mm):
             if np.abs(steps_in_plane - steps_in_plane[0]).max() > 1e-3:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msvlm.errors import StudyError
 from msvlm.imaging.dicom_header import DicomHeader, read_header, silent_pydicom
@@ -19,7 +20,7 @@ from msvlm.imaging.geometry import LPS_TO_RAS, notes_on_places
 from msvlm.imaging.screening import reason_to_leave_out
 from msvlm.imaging.source_files import SourceFile
 from msvlm.imaging.stacks import Stack, positions_along_normal_mm, stacks_of
-from msvlm.study import SPACING_TOLERANCE_MM, LeftOut, Modality, Series, Weighting
+from msvlm.study import SPACING_TOLERANCE_MM, LeftOut, Modality, Series, Weighting, neighbours_in_words
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,17 @@ def _clash(slices: Sequence[DecodedSlice]) -> str | None:
         return None
     first = int(shared[0])
     more = f" (and {len(shared)} such pairs in all)" if len(shared) > 1 else ""
+    where = neighbours_in_words(first, _instance_numbers([each.header for each in slices]))
     return (
-        f"slices {first} and {first + 1} of {len(slices)} (counted from 0) lie at the same position but differ{more}, "
-        "and nothing in their headers tells them apart; export each acquisition as a series of its own"
+        f"{where} of {len(slices)} lie at the same position but differ{more}, and "
+        "nothing in their headers tells them apart; export each acquisition as a series of its own"
     )
+
+
+def _instance_numbers(headers: Sequence[DicomHeader]) -> NDArray[np.int64] | None:
+    """(slices,); None where a slice has none or shares its own with another, so that it names no image."""
+    numbers = [header.instance_number for header in headers if header.instance_number is not None]
+    return np.array(numbers, dtype=np.int64) if len(set(numbers)) == len(headers) else None
 
 
 def _placed(
@@ -270,5 +278,6 @@ def _placed(
         padding_value=padding_value,
         body_part=first.body_part,
         b_value_s_mm2=first.b_value_s_mm2,
+        instance_numbers=_instance_numbers(headers),
     )
     return replace(series, notes=notes + notes_on_places(series))

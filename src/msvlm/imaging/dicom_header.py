@@ -143,7 +143,7 @@ def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> Di
         sop_class_uid=_text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID"),
         modality=_text(dataset, "Modality").upper(),
         series_number=_whole(dataset, "SeriesNumber"),
-        instance_number=_whole(dataset, "InstanceNumber"),
+        instance_number=_instance_number(dataset),
         acquisition_number=_whole(dataset, "AcquisitionNumber"),
         image_type=tuple(value.strip().upper() for value in _texts(dataset, "ImageType")),
         rows=_whole(dataset, "Rows") or 0,
@@ -288,6 +288,12 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
 def _whole(dataset: Dataset, keyword: str) -> int | None:
     number = _number(dataset, keyword)
     return None if number is None else int(number)
+
+
+def _instance_number(dataset: Dataset) -> int | None:
+    """Within the range of an integer string (DICOM PS3.5 6.2); what lies beyond is no image's number."""
+    number = _whole(dataset, "InstanceNumber")
+    return number if number is not None and abs(number) < 1 << 31 else None
 
 
 def _first_number(dataset: Dataset, tag: BaseTag) -> float | None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.study import SPACING_TOLERANCE_MM, Series
+from msvlm.study import SPACING_TOLERANCE_MM, Series, neighbours_in_words
 
 LPS_TO_RAS = np.array((-1.0, -1.0, 1.0))
 """DICOM counts towards left, posterior, superior; msvlm and NIfTI towards right, anterior, superior."""
@@ -41,7 +41,7 @@ def notes_on_places(series: Series) -> tuple[str, ...]:
     gaps_mm = series.slice_gaps_mm
     odd = odd_gaps(gaps_mm)
     if len(odd):
-        notes.append(_note_on_gaps(gaps_mm, odd))
+        notes.append(_note_on_gaps(series, odd))
     if series.tilt_degrees > TILT_TOLERANCE_DEGREES:
         notes.append(f"tilted by {series.tilt_degrees:.1f} degrees against the scan axis; kept as they are")
     shift_mm = _largest_shift_mm(series)
@@ -50,12 +50,12 @@ def notes_on_places(series: Series) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _note_on_gaps(gaps_mm: NDArray[np.float64], odd: NDArray[np.int64]) -> str:
+def _note_on_gaps(series: Series, odd: NDArray[np.int64]) -> str:
+    gaps_mm = series.slice_gaps_mm
     usual_mm = even_gap_mm(gaps_mm)
     multiples = np.abs(gaps_mm[odd]) / usual_mm
     whole = np.rint(multiples)
-    first = int(odd[0])
-    where = f"between slices {first} and {first + 1}"
+    where = f"between {neighbours_in_words(int(odd[0]), series.instance_numbers)}"
     if len(odd) > 1:
         where += f" and at {len(odd) - 1} more"
     if len(odd) * 4 <= len(gaps_mm) and np.all(whole >= 2) and np.all(np.abs(multiples - whole) < 0.05):
@@ -63,11 +63,11 @@ def _note_on_gaps(gaps_mm: NDArray[np.float64], odd: NDArray[np.int64]) -> str:
         found = ", ".join(f"{gap:.2f}" for gap in distinct_gaps_mm(gaps_mm[odd]))
         verb = "slice is" if missing == 1 else "slices are"
         return (
-            f"gaps of {usual_mm:.2f} mm, but of {found} mm {where} (counted from 0): {missing} {verb} missing; "
+            f"gaps of {usual_mm:.2f} mm, but of {found} mm {where}: {missing} {verb} missing; "
             "export the series again to have them"
         )
     found = ", ".join(f"{gap:.2f}" for gap in distinct_gaps_mm(gaps_mm)[:6])
-    return f"unevenly spaced: gaps of {found} mm, the first odd one {where} (counted from 0); kept as they are"
+    return f"unevenly spaced: gaps of {found} mm, the first odd one {where}; kept as they are"
 
 
 def _largest_shift_mm(series: Series) -> float:

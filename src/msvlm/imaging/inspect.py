@@ -3,9 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from msvlm.imaging.geometry import distinct_gaps_mm
+from msvlm.imaging.geometry import distinct_gaps_mm, even_gap_mm
 from msvlm.study import LeftOut, Modality, Series, Study
 
 _GAPS_SHOWN = 6
@@ -20,6 +18,8 @@ class SeriesDescription:
         gaps_mm: the gaps that occur, each once, ascending.
         lowest, highest: values in HU for CT, else on the scanner's scale; padding aside.
         extent_mm: from the first slice to the last, along their normal.
+        first_image, last_image: the DICOM instance numbers of slice 1 and of the last slice, as viewers count images;
+            None where the source has none.
     """
 
     key: str
@@ -38,6 +38,8 @@ class SeriesDescription:
     padding_value: float | None
     body_part: str
     b_value_s_mm2: float | None
+    first_image: int | None
+    last_image: int | None
     notes: tuple[str, ...]
 
 
@@ -75,7 +77,6 @@ def describe_series(series: Series) -> SeriesDescription:
     gaps_mm = series.slice_gaps_mm
     lowest, highest = _range(series)
     row_mm, column_mm = series.pixel_spacing_mm
-    usual_mm = float(np.median(np.abs(gaps_mm))) if len(gaps_mm) else 0.0
     return SeriesDescription(
         key=series.key,
         modality=series.modality.value,
@@ -84,7 +85,7 @@ def describe_series(series: Series) -> SeriesDescription:
         slices=slices,
         rows=rows,
         columns=columns,
-        spacing_mm=(round(row_mm, 4), round(column_mm, 4), round(usual_mm, 4)),
+        spacing_mm=(round(row_mm, 4), round(column_mm, 4), round(even_gap_mm(gaps_mm), 4)),
         gaps_mm=tuple(round(gap_mm, 4) for gap_mm in distinct_gaps_mm(gaps_mm)),
         tilt_degrees=round(series.tilt_degrees, 2),
         extent_mm=round(float(abs(gaps_mm.sum())), 2),
@@ -93,6 +94,8 @@ def describe_series(series: Series) -> SeriesDescription:
         padding_value=series.padding_value,
         body_part=series.body_part,
         b_value_s_mm2=series.b_value_s_mm2,
+        first_image=None if series.instance_numbers is None else int(series.instance_numbers[0]),
+        last_image=None if series.instance_numbers is None else int(series.instance_numbers[-1]),
         notes=series.notes,
     )
 
@@ -121,6 +124,14 @@ def _lines(each: SeriesDescription) -> list[str]:
         f"{each.key}: {each.modality} {each.plane} {each.weighting}{b_value}{body_part}",
         f"  {each.slices} slices of {each.rows} x {each.columns}, {row_mm:g} x {column_mm:g} mm, gaps {gaps}, "
         f"{each.extent_mm:g} mm in all, tilt {each.tilt_degrees:g} degrees",
+        *_images(each),
         f"  {each.lowest:g} to {each.highest:g}{unit}{padding}",
         *(f"  note: {note}" for note in each.notes),
     ]
+
+
+def _images(each: SeriesDescription) -> list[str]:
+    """How slices, counted from 1, and the numbers on a viewer's screen go together."""
+    if each.first_image is None or each.slices == 1:
+        return [] if each.first_image is None else [f"  slice 1 is image {each.first_image}"]
+    return [f"  slice 1 is image {each.first_image}, slice {each.slices} is image {each.last_image}"]

@@ -172,14 +172,18 @@ def to_display_orientation(series: Series) -> "tuple[Series, NDArray[np.int64]]"
         positions_ras_mm=positions[order],
         row_steps_ras_mm=row_steps[order],
         column_steps_ras_mm=column_steps[order],
+        instance_numbers=None if series.instance_numbers is None else series.instance_numbers[order],
     )
     return shown, order.astype(np.int64)
 
 
 def _scaled_mr(series: Series, config: InputConfig) -> NDArray[np.float32]:
-    low, high = np.percentile(series.voxels, config.mr_percentiles)
+    seen = series.voxels
+    if series.padding_value is not None and not (series.voxels == series.padding_value).all():
+        seen = series.voxels[series.voxels != series.padding_value]
+    low, high = np.percentile(seen, config.mr_percentiles)
     if high <= low:
-        low, high = float(series.voxels.min()), float(series.voxels.max()) + 1.0
+        low, high = float(seen.min()), float(seen.max()) + 1.0
     return ((series.voxels.astype(np.float32) - low) * (MR_FULL_SCALE / (high - low))).astype(np.float32)
 
 

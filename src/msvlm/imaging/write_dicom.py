@@ -57,6 +57,7 @@ def write_dicom(study: Study, folder: Path, with_localiser: bool = False) -> tup
 
     With a localiser, a coronal projection of the first CT series stands beside it, as scanners store one.
     Identity with what was written holds for slices that ascend along their normal; others come back in that order.
+    Slices without instance numbers are counted from 1.
 
     Raises:
         StudyError: voxels that are not int16; DICOM would round them.
@@ -93,7 +94,7 @@ def _write_series(study_key: str, series: Series, number: int, folder: Path) -> 
             row_step_lps_mm=series.row_steps_ras_mm[index] * LPS_TO_RAS,
             column_step_lps_mm=series.column_steps_ras_mm[index] * LPS_TO_RAS,
             thickness_mm=thickness_mm,
-            instance=index + 1,
+            instance=index + 1 if series.instance_numbers is None else int(series.instance_numbers[index]),
         )
         paths.append(folder / f"{index + 1:04d}.dcm")
         _write_image(template, placed, _uid(study_key, series.key, str(index)), paths[-1])
