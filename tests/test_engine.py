@@ -11,7 +11,7 @@ from torch import nn
 
 from msvlm.errors import ConfigError, TrainingError
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss, Training, steps
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, Training, steps
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class LineStage(nn.Module):
         self.frozen = nn.Linear(2, 2)
         self.bad_step = bad_step
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
-        return (ParameterGroup(tuple(self.line.parameters())),)
+    def trained_parameters(self) -> list[nn.Parameter]:
+        return list(self.line.parameters())
 
     def batches(self, start: int, share: Share) -> Iterator[Numbers]:
         step = start
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step() -> None:
         list(steps(training(bad_step=3)))
 
 
-def test_what_is_in_no_group_is_frozen() -> None:
+def test_what_is_not_named_is_frozen() -> None:
     run = training()
     before = run.module.frozen.weight.clone()
     moved = run.module.line[1].weight.clone()

@@ -58,14 +58,14 @@ class FindingTargets:
         sizes_mm: the largest stated diameter, depth or width; NaN too where the finding is absent.
         regions: for each slice whether a finding's mask touches each cell of the slice encoder's region grid;
             None where no study of the batch has masks.
-        has_regions: whether the study's masks are known; its `regions` mean nothing where not.
+        has_regions: whether it is known which cells the finding touches; its `regions` mean nothing where not.
     """
 
     presence: Float[Tensor, "studies findings"]
     attributes: Float[Tensor, "studies findings attributes"]
     sizes_mm: Float[Tensor, "studies findings"]
     regions: Bool[Tensor, "slices findings grid_rows grid_columns"] | None
-    has_regions: Bool[Tensor, " studies"]
+    has_regions: Bool[Tensor, "studies findings"]
 
     def to(self, device: torch.device) -> "FindingTargets":
         """The same targets on another device."""

@@ -23,7 +23,7 @@ from msvlm.model.study_attention import (
 )
 
 _OUTPUT_STD = 0.005
-_INITIAL_MAXIMUM_WEIGHT = 0.1
+_INITIAL_MAXIMUM_WEIGHT = 0.5
 _MAXIMUM_SHARPNESS = 3.0
 _TYPICAL_SIZE_MM = 10.0
 
@@ -100,12 +100,20 @@ class FindingsHead(nn.Module):
         with torch.no_grad():
             self.output_bias[:, 1] = math.log(_TYPICAL_SIZE_MM)
 
-    def set_prevalence(self, rates: Float[Tensor, " findings"]) -> None:
-        """Starts each presence at the share of training studies that have the finding, so that rare ones start rare."""
-        if rates.shape != self.thresholds.shape:
-            raise ModelError(f"findings_head: {len(rates)} rates for {len(self.thresholds)} findings; give one each")
+    def set_priors(self, presence: Float[Tensor, " findings"], cells: Float[Tensor, " findings"]) -> None:
+        """Starts each finding at what is usual, so that training need not find that out: rare ones start rare.
+
+        Args:
+            presence: share of studies that have the finding.
+            cells: probability that a cell is to be called the finding's when nothing is known of it.
+        """
+        for rates in (presence, cells):
+            if rates.shape != self.thresholds.shape:
+                raise ModelError(f"findings_head: {len(rates)} rates for {len(self.thresholds)} findings; one each")
         with torch.no_grad():
-            self.output_bias[:, 0] = torch.logit(rates.float().clamp(0.01, 0.99))
+            self.regions.bias.copy_(torch.logit(cells.float().clamp(1e-4, 0.5)))
+            usual = torch.logit(presence.float().clamp(0.01, 0.99))
+            self.output_bias[:, 0] = usual - self.maximum_weight * self.regions.bias
 
     def set_thresholds(self, thresholds: Float[Tensor, " findings"]) -> None:
         """Takes the probability from which on each finding is called present."""

@@ -74,6 +74,9 @@ class ZFormer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=INITIAL_STD)
+        if isinstance(self.pose, _MillimetrePose):
+            # A role that no training study has is read as no role.
+            nn.init.zeros_(self.pose.role.weight)
 
     def forward(
         self,

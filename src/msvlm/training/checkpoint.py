@@ -51,7 +51,10 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
             raise TrainingError(f"checkpoint {place.name} is of another model; train into another output folder")
         training.module.load_state_dict(saved, strict=False)
         with safe_open(place / _OPTIMIZER_FILE, "pt") as file:
+            kept_keys = set(file.keys())
             for index, parameter in enumerate(training.trained_parameters):
+                if f"{index}.step" not in kept_keys:
+                    continue  # it has had no part in any step yet
                 training.optimizer.state[parameter] = {
                     key: file.get_tensor(f"{index}.{key}").to("cpu" if key == "step" else parameter.device)
                     for key in ("step", "exp_avg", "exp_avg_sq")

@@ -40,6 +40,11 @@ class Optimisation:
             raise ConfigError(f"{self.steps} steps of {self.batch_studies} studies; 1 of each at least")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate {self.learning_rate}; above 0 is wanted")
+        if min(self.weight_decay, self.gradient_clip, self.warmup_steps) < 0 or not 0.0 <= self.final_share <= 1.0:
+            raise ConfigError(
+                f"weight_decay {self.weight_decay}, gradient_clip {self.gradient_clip}, warmup_steps "
+                f"{self.warmup_steps}, final_share {self.final_share}; 0 or more, the last one at most 1"
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -87,15 +92,6 @@ class StageLoss:
     parts: tuple[LossPart, ...]
 
 
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters that share a learning rate and a weight decay, each as a share of the stage's own."""
-
-    parameters: tuple[nn.Parameter, ...]
-    rate_share: float = 1.0
-    decay_share: float = 1.0
-
-
 @runtime_checkable
 class Movable(Protocol):
     """A batch."""
@@ -111,7 +107,7 @@ Batch = TypeVar("Batch", bound=Movable)
 class Stage(Protocol):
     """What a stage is to the loop: a module that turns a batch into its loss, and where its batches come from."""
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+    def trained_parameters(self) -> list[nn.Parameter]:
         """What is trained; everything else is frozen."""
 
     def batches(self, start: int, share: Share) -> Iterator[Movable]:
@@ -150,26 +146,18 @@ class Training:
         self.optimisation = optimisation
         self.accelerator = accelerator
         self.step = 0
-        groups = [group for group in stage.parameter_groups() if group.parameters]
-        trained = {id(parameter) for group in groups for parameter in group.parameters}
+        self.trained_parameters = stage.trained_parameters()
+        trained = {id(parameter) for parameter in self.trained_parameters}
         for parameter in stage.parameters():
             parameter.requires_grad_(id(parameter) in trained)
-        self.shares = [group.rate_share for group in groups]
         optimizer = torch.optim.AdamW(
-            [
-                {"params": group.parameters, "weight_decay": optimisation.weight_decay * group.decay_share}
-                for group in groups
-            ],
+            self.trained_parameters,
             lr=optimisation.learning_rate,
+            weight_decay=optimisation.weight_decay,
             betas=(0.9, 0.98),
         )
         self.module = stage
         self.wrapped, self.optimizer = accelerator.prepare(stage, optimizer)
-
-    @property
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """In the optimiser's order."""
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
 def steps(training: Training) -> Iterator[Step]:
@@ -189,8 +177,8 @@ def steps(training: Training) -> Iterator[Step]:
         begun = time.monotonic()
         torch.manual_seed(optimisation.seed * 1_000_003 + training.step)
         rate = optimisation.rate(training.step)
-        for group, rate_share in zip(training.optimizer.param_groups, training.shares, strict=True):
-            group["lr"] = rate * rate_share
+        for group in training.optimizer.param_groups:
+            group["lr"] = rate
         loss: StageLoss = training.wrapped(next(batches).to(accelerator.device))
         means = accelerator.reduce(
             torch.stack([loss.total.detach().float(), *(part.value.detach().float() for part in loss.parts)]), "mean"

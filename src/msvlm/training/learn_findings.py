@@ -4,21 +4,27 @@ What is trained: the Z-former and the findings head; the slice encoder too where
 and on some slices of each study.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msvlm.batch import FindingTargets, StudyBatch, TrainingBatch
 from msvlm.data.collate import to_finding_targets, to_study_batch
+from msvlm.data.dataset import StudyDataset
 from msvlm.errors import ConfigError
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
 from msvlm.training.sampling import TrainingData, draw_samples, hide_slices, mean_over_studies
+
+MEASURED_STUDIES = 200
+"""Training studies on which it is measured how common findings are."""
+MOST_POSITIVE_WEIGHT = 40.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,6 @@ class FindingsSettings:
     slices_per_study: drawn afresh each time a study is seen; 0: all.
     hidden_share: of the slices that the model must do without, so that hiding them means something later.
     presence_weight, region_weight, attribute_weight, size_weight: of the terms of the loss.
-    region_positive_weight: how much more a cell with a lesion counts than one without.
     """
 
     train_slice_encoder: bool = False
@@ -38,17 +43,21 @@ class FindingsSettings:
     region_weight: float = 1.0
     attribute_weight: float = 0.5
     size_weight: float = 0.1
-    region_positive_weight: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.hidden_share < 1.0:
             raise ConfigError(f"hidden_share {self.hidden_share}; 0 to below 1 is wanted")
         if self.slices_per_study < 0:
             raise ConfigError(f"slices_per_study {self.slices_per_study}; 0 (all) or more")
+        for name in ("presence_weight", "region_weight", "attribute_weight", "size_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} {getattr(self, name)}; 0 or more")
 
 
 class FindingsStage(nn.Module):
     """Trains Z-former and findings head, and the slice encoder where asked."""
+
+    cell_rates: Tensor
 
     def __init__(
         self, model: MsVlm, data: TrainingData, settings: FindingsSettings, optimisation: Optimisation
@@ -56,14 +65,18 @@ class FindingsStage(nn.Module):
         super().__init__()
         self.model = model
         self._data, self._settings, self._optimisation = data, settings, optimisation
+        rates = measure_rates(data.training, model.config.findings_head.findings, optimisation.seed)
+        self.register_buffer("cell_rates", rates.cells)
+        if not bool(model.findings_head.regions.bias.any()):
+            model.findings_head.set_priors(rates.presence, _weighted(rates.cells))
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Z-former and findings head, and the slice encoder where the settings say so."""
         trained = [*self.model.z_former.parameters(), *self.model.findings_head.parameters()]
-        if self._settings.train_slice_encoder:
-            trained += self.model.slice_encoder.parameters()
-        return (ParameterGroup(tuple(trained)),)
+        return trained + (list(self.model.slice_encoder.parameters()) if self._settings.train_slice_encoder else [])
 
     def batches(self, start: int, share: Share) -> Iterator[TrainingBatch]:
+        """Studies, their findings, and the slices that the model must do without."""
         step = start
         slices = self._settings.slices_per_study or None
         while True:
@@ -71,37 +84,65 @@ class FindingsStage(nn.Module):
             samples = [draw.sample for draw in draws]
             studies = to_study_batch(samples, self.model.config.input)
             targets = to_finding_targets(samples, self.model.config.findings_head.findings)
-            if slices is not None:
-                targets = without_undrawn(targets, studies)
             yield TrainingBatch(studies, targets, hidden=hide_slices(studies, draws, self._settings.hidden_share))
             step += 1
 
     def forward(self, batch: TrainingBatch) -> StageLoss:
-        assert batch.findings is not None
+        """The loss of what can be seen: of a finding on hidden or undrawn slices alone nothing is asked."""
+        assert batch.findings is not None and batch.hidden is not None
         reading = self.model.read(batch.studies, batch.hidden)
-        return findings_loss(reading.findings, batch.findings, batch.studies, self._settings)
+        targets = without_unseen(batch.findings, batch.studies, batch.hidden)
+        return findings_loss(reading.findings, targets, batch, self.cell_rates, self._settings)
 
     def after_step(self, step: int) -> None:
         """Nothing moves but what the optimiser moves."""
 
 
-def without_undrawn(targets: FindingTargets, studies: StudyBatch) -> FindingTargets:
-    """The targets where a finding whose masks touch none of the drawn slices is neither present nor absent."""
+@dataclass(frozen=True)
+class FindingRates:
+    """How common each finding is in a split.
+
+    Attributes:
+        presence: share of the studies that have it.
+        cells: share of all cells of all slices that it touches, where that is known; 0 where it never is.
+    """
+
+    presence: Float[Tensor, " findings"]
+    cells: Float[Tensor, " findings"]
+
+
+def measure_rates(dataset: StudyDataset, names: Sequence[str], seed: int) -> FindingRates:
+    """Rates on some studies of a split, drawn with the seed."""
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(len(dataset))[:MEASURED_STUDIES]
+    targets = to_finding_targets([dataset.sample(int(index), None, generator) for index in chosen], names)
+    cells = torch.zeros(len(names))
+    if targets.regions is not None:
+        cells = targets.regions.float().mean(dim=(0, 2, 3))
+    return FindingRates(targets.presence.nanmean(dim=0).nan_to_num(0.5), cells)
+
+
+def without_unseen(targets: FindingTargets, studies: StudyBatch, hidden: Bool[Tensor, " slices"]) -> FindingTargets:
+    """The targets where a finding whose masks touch no slice that is seen is neither present nor absent."""
     if targets.regions is None:
         return targets
-    touched = targets.regions.flatten(2).any(dim=2)
-    drawn = torch.zeros_like(targets.presence).index_add(0, studies.study_index, touched.to(targets.presence.dtype))
-    undrawn = (drawn == 0) & (targets.presence == 1) & targets.has_regions[:, None]
+    touched = targets.regions.flatten(2).any(dim=2) & ~hidden[:, None]
+    seen = torch.zeros_like(targets.presence).index_add(0, studies.study_index, touched.to(targets.presence.dtype))
+    unseen = (seen == 0) & (targets.presence == 1) & targets.has_regions
     return replace(
         targets,
-        presence=targets.presence.masked_fill(undrawn, torch.nan),
-        attributes=targets.attributes.masked_fill(undrawn[:, :, None], torch.nan),
-        sizes_mm=targets.sizes_mm.masked_fill(undrawn, torch.nan),
+        presence=targets.presence.masked_fill(unseen, torch.nan),
+        attributes=targets.attributes.masked_fill(unseen[:, :, None], torch.nan),
+        sizes_mm=targets.sizes_mm.masked_fill(unseen, torch.nan),
     )
 
 
 def findings_loss(
-    output: FindingsOutput, targets: FindingTargets, studies: StudyBatch, settings: FindingsSettings
+    output: FindingsOutput,
+    targets: FindingTargets,
+    batch: TrainingBatch,
+    cell_rates: Float[Tensor, " findings"],
+    settings: FindingsSettings,
 ) -> StageLoss:
     """Binary cross entropy on presence, attributes and cells, and L1 on the logarithm of the size."""
     presence = _known_mean(
@@ -120,7 +161,7 @@ def findings_loss(
         (output.log_sizes_mm.float() - targets.sizes_mm.nan_to_num(1.0).clamp(min=0.5).log()).abs(),
         ~targets.sizes_mm.isnan(),
     )
-    regions = _region_loss(output, targets, studies, settings.region_positive_weight)
+    regions = _region_loss(output, targets, batch, cell_rates)
     total = (
         settings.presence_weight * presence
         + settings.attribute_weight * attributes
@@ -145,13 +186,40 @@ def _known_mean(values: Tensor, known: Tensor) -> Float[Tensor, ""]:
 
 
 def _region_loss(
-    output: FindingsOutput, targets: FindingTargets, studies: StudyBatch, positive_weight: float
+    output: FindingsOutput, targets: FindingTargets, batch: TrainingBatch, cell_rates: Float[Tensor, " findings"]
 ) -> Float[Tensor, ""]:
+    """The mean over findings of each one's loss, as a share of what the best constant guess costs.
+
+    Diffuse findings touch a hundred times as many cells as small ones; without these weights they are all that is
+    learned.
+    """
     logits = output.region_logits.float()
     if targets.regions is None:
         return logits.sum() * 0.0
+    studies = batch.studies
     touched = targets.regions.to(logits.dtype)
-    weight = 1.0 + (positive_weight - 1.0) * touched
-    losses = F.binary_cross_entropy_with_logits(logits, touched, weight, reduction="none").mean(dim=(1, 2, 3))
-    known = targets.has_regions[studies.study_index]
-    return mean_over_studies(losses, studies.study_index, known, studies.studies)
+    weight = _positive_weight(cell_rates)[:, None, None]
+    losses = F.binary_cross_entropy_with_logits(logits, touched, reduction="none") * (1 + (weight - 1) * touched)
+    losses = losses.mean(dim=(2, 3)) / _constant_cost(cell_rates)
+    assert batch.hidden is not None
+    known = targets.has_regions[studies.study_index] & ~batch.hidden[:, None]
+    per_slice = (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+    return mean_over_studies(per_slice, studies.study_index, known.any(dim=1), studies.studies)
+
+
+def _positive_weight(rates: Float[Tensor, " findings"]) -> Float[Tensor, " findings"]:
+    """How much more a touched cell counts than another: more, the rarer it is, but not so much as to make them even."""
+    return ((1 - rates) / rates.clamp(min=1e-6)).sqrt().clamp(1.0, MOST_POSITIVE_WEIGHT)
+
+
+def _weighted(rates: Float[Tensor, " findings"]) -> Float[Tensor, " findings"]:
+    """The probability that costs least when nothing is known of a cell."""
+    positive = rates * _positive_weight(rates)
+    return positive / (positive + 1 - rates)
+
+
+def _constant_cost(rates: Float[Tensor, " findings"]) -> Float[Tensor, " findings"]:
+    """What that probability costs a cell, in nats."""
+    guess = _weighted(rates).clamp(1e-4, 1 - 1e-4)
+    positive = rates * _positive_weight(rates)
+    return -(positive * guess.log() + (1 - rates) * (1 - guess).log()).clamp(max=-1e-4)

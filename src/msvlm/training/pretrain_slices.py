@@ -17,8 +17,8 @@ from msvlm.data.collate import to_study_batch
 from msvlm.data.crops import CropConfig, SliceCrops, cut_crops
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss
-from msvlm.training.sampling import TrainingData, draw_samples
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
+from msvlm.training.sampling import SampleDraw, TrainingData, draw_samples
 from msvlm.training.self_distillation import (
     Centre,
     ProjectionHead,
@@ -53,8 +53,13 @@ class SlicesSettings:
             raise ConfigError(
                 f"slices_per_study {self.slices_per_study} and prototypes {self.prototypes}; 1 and 2 at least"
             )
-        if not 0.0 <= self.momentum <= 1.0:
-            raise ConfigError(f"momentum {self.momentum}; 0 to 1 is wanted")
+        if not 0.0 <= self.momentum <= 1.0 or min(self.student_temperature, self.teacher_temperature) <= 0:
+            raise ConfigError(
+                f"momentum {self.momentum}, temperatures {self.student_temperature} and {self.teacher_temperature}; "
+                "0 to 1, and above 0, are wanted"
+            )
+        if min(self.patch_weight, self.spread_weight) < 0:
+            raise ConfigError(f"patch_weight {self.patch_weight}, spread_weight {self.spread_weight}; 0 or more")
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class SelfDistillationStage(nn.Module):
 
     def __init__(self, model: MsVlm, data: TrainingData, settings: SlicesSettings, optimisation: Optimisation) -> None:
         super().__init__()
+        if settings.crops.patch_pixels != model.slice_encoder.patch_pixels:
+            raise ConfigError(
+                f"crops for patches of {settings.crops.patch_pixels} pixels and an encoder with patches of "
+                f"{model.slice_encoder.patch_pixels}; set [slices.crops] patch_pixels"
+            )
         self.model = model
         width = model.slice_encoder.width
         self.slice_head = ProjectionHead(width, settings.prototypes)
@@ -86,12 +96,10 @@ class SelfDistillationStage(nn.Module):
         self.slice_centre, self.patch_centre = Centre(settings.prototypes), Centre(settings.prototypes)
         self._data, self._settings, self._optimisation = data, settings, optimisation
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
+    def trained_parameters(self) -> list[nn.Parameter]:
         """Student and heads; without the iBOT term what only it would train is left out."""
         trained = [*self.model.slice_encoder.parameters(), *self.slice_head.parameters()]
-        if self._settings.patch_weight:
-            trained += self.patch_head.parameters()
-        return (ParameterGroup(tuple(trained)),)
+        return trained + (list(self.patch_head.parameters()) if self._settings.patch_weight else [])
 
     def batches(self, start: int, share: Share) -> Iterator[CropBatch]:
         """Views of some slices of each study of a step."""
@@ -99,11 +107,15 @@ class SelfDistillationStage(nn.Module):
         settings, optimisation = self._settings, self._optimisation
         while True:
             draws = draw_samples(self._data.training, optimisation, step, share, settings.slices_per_study)
-            studies = to_study_batch([draw.sample for draw in draws], self.model.config.input)
-            assert studies.slices is not None
-            generator = torch.Generator().manual_seed((optimisation.seed * 1_000_003 + step) * 64 + share.process)
-            yield CropBatch(cut_crops(studies.slices, settings.crops, generator))
+            yield CropBatch(_joined([self._crops(draw) for draw in draws]))
             step += 1
+
+    def _crops(self, draw: SampleDraw) -> SliceCrops:
+        """Views of one study's slices, drawn with that study's generator."""
+        studies = to_study_batch([draw.sample], self.model.config.input)
+        assert studies.slices is not None
+        generator = torch.Generator().manual_seed(int(draw.generator.integers(2**62)))
+        return cut_crops(studies.slices, self._settings.crops, generator)
 
     def forward(self, batch: CropBatch) -> StageLoss:
         """DINO between views, iBOT on hidden patches, KoLeo on the student's large views."""
@@ -160,7 +172,7 @@ class SelfDistillationStage(nn.Module):
         masked: Bool[Tensor, "crops patches"],
     ) -> Float[Tensor, ""]:
         settings = self._settings
-        if not settings.patch_weight or not len(teacher_scores):
+        if not settings.patch_weight or not settings.crops.masked_crops:
             return patches.sum() * 0.0
         losses = distillation_loss(
             self.patch_head(patches[masked]),
@@ -168,4 +180,13 @@ class SelfDistillationStage(nn.Module):
             settings.student_temperature,
             settings.teacher_temperature,
         )
-        return masked_mean(losses, masked)
+        return masked_mean(losses, masked, self._settings.crops.masked_crops)
+
+
+def _joined(crops: list[SliceCrops]) -> SliceCrops:
+    """The views of several studies, study behind study."""
+    return SliceCrops(
+        torch.cat([one.global_views for one in crops], dim=1),
+        torch.cat([one.local_views for one in crops], dim=1),
+        torch.cat([one.masked for one in crops], dim=1),
+    )

@@ -13,7 +13,7 @@ from msvlm.data.collate import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.model.z_former import EmbeddingDecoder
-from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
 from msvlm.training.sampling import TrainingData, draw_samples, hide_slices, mean_over_studies
 
 
@@ -42,8 +42,9 @@ class MaskedEmbeddingStage(nn.Module):
         self.decoder = EmbeddingDecoder(model.config.z_former.width, encoder.tokens, encoder.vector_width)
         self._data, self._settings, self._optimisation = data, settings, optimisation
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
-        return (ParameterGroup((*self.model.z_former.parameters(), *self.decoder.parameters())),)
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Z-former and decoder."""
+        return [*self.model.z_former.parameters(), *self.decoder.parameters()]
 
     def batches(self, start: int, share: Share) -> Iterator[TrainingBatch]:
         step = start

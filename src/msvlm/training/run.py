@@ -1,21 +1,22 @@
 """train(): picks the stage, then logs, evaluates, saves and resumes around its steps."""
 
+import hashlib
 import json
-import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
+from msvlm.data.atomic_folder import atomic_folder, write_atomically
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, read_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import ReportText, join_report, train_tokenizer
-from msvlm.errors import ConfigError
-from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
+from msvlm.errors import ConfigError, InputMismatchError
+from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, find_folder
 from msvlm.model.ms_vlm import MsVlm, check_input
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.training.align import alignment_stage
@@ -27,9 +28,10 @@ from msvlm.training.pretrain_slices import SelfDistillationStage
 from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
 from msvlm.training.run_log import RunLog, Score
 from msvlm.training.sampling import TrainingData
-from msvlm.training.scoring import findings_scores, measure_domain, report_scores, set_thresholds
+from msvlm.training.scoring import findings_scores, measure_cue_errors, measure_domain, report_scores, set_thresholds
 from msvlm.training.slice_vectors import fit_standardiser, store_vectors
 from msvlm.training.train_config import StageName, TrainConfig
+from msvlm.training.write_reports import ReportTraining
 
 MODEL_FOLDER = "model"
 CONFIG_FILE = "train_config.json"
@@ -51,19 +53,20 @@ def train(config: TrainConfig) -> Path:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     precision = "bf16" if config.optimisation.bf16 else "no"
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
-    _claim(output, config, accelerator)
-    if finished.is_dir():
-        return finished
     torch.manual_seed(config.optimisation.seed)
     model = _start_model(config)
     manifest = read_manifest(Path(config.manifest))
     prepared = PreparedStore.open(Path(config.prepared))
     check_input(model.config, prepared.input_config)
+    _check_grid(model, prepared)
+    _claim(output, config, RunInputs(model.weights_hash(), _file_hash(Path(config.manifest))), accelerator)
+    if finished.is_dir():
+        return finished
     model.to(accelerator.device)
     data = _data(config, manifest, prepared, model, accelerator)
-    text = _report_text(config, manifest, model)
     torch.manual_seed(config.optimisation.seed)
-    training = Training(_stage(config, model, data, text), config.optimisation, accelerator)
+    text = _report_text(config, manifest, model)
+    training = Training(_stage(config, model, data, text, accelerator), config.optimisation, accelerator)
     load_checkpoint(training, output / CHECKPOINTS)
     with RunLog(
         output, training.step, config.optimisation.steps, config.stage.value, accelerator.is_main_process
@@ -71,33 +74,51 @@ def train(config: TrainConfig) -> Path:
         for step in steps(training):
             log.write_step(step)
             is_last = step.number == config.optimisation.steps
-            if accelerator.is_main_process and (is_last or step.number % config.save_every == 0):
-                save_checkpoint(training, output / CHECKPOINTS)
             if accelerator.is_main_process and (is_last or step.number % config.evaluate_every == 0):
                 log.write_scores(step.number, _scores(config, model, data, text, accelerator))
+            if accelerator.is_main_process and (is_last or step.number % config.save_every == 0):
+                save_checkpoint(training, output / CHECKPOINTS)
     if accelerator.is_main_process:
         _save_model(config, model, data, text, finished, accelerator)
     accelerator.wait_for_everyone()
     return finished
 
 
-def _claim(output: Path, config: TrainConfig, accelerator: Accelerator) -> None:
-    """Notes the run's settings in its folder; refuses a folder that holds a run of other settings."""
-    written = json.dumps(asdict(config), indent=2, sort_keys=True)
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run depends on beside its settings: hashes of the weights that it starts from and of its manifest."""
+
+    start_weights: str
+    manifest: str
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _check_grid(model: MsVlm, prepared: PreparedStore) -> None:
+    if prepared.region_grid != model.slice_encoder.region_grid:
+        raise InputMismatchError(
+            f"lesions prepared on a grid of {prepared.region_grid}, and the model tells "
+            f"{model.slice_encoder.region_grid}; prepare the studies for this model"
+        )
+
+
+def _claim(output: Path, config: TrainConfig, inputs: RunInputs, accelerator: Accelerator) -> None:
+    """Notes what the run is of in its folder; refuses a folder that holds a run of anything else."""
+    now = json.loads(json.dumps({**asdict(config), **asdict(inputs)}))
     file = output / CONFIG_FILE
     if file.exists():
-        before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(written)
+        before = json.loads(file.read_text(encoding="utf-8"))
         differing = sorted(key for key in now if before.get(key) != now[key])
         if differing:
             raise ConfigError(
-                f"{output.name} holds a run of other settings ({', '.join(differing)}); "
+                f"{output.name} holds a run of other settings or inputs ({', '.join(differing)}); "
                 "name another output, or delete it"
             )
     elif accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(".part")
-        aside.write_text(written, encoding="utf-8")
-        aside.rename(file)
+        write_atomically(file, json.dumps(now, indent=2))
     accelerator.wait_for_everyone()
 
 
@@ -113,15 +134,13 @@ def _data(
     config: TrainConfig, manifest: Manifest, prepared: PreparedStore, model: MsVlm, accelerator: Accelerator
 ) -> TrainingData:
     """The two splits, with slice vectors where the stage's slice encoder is frozen."""
-    splits = (manifest.split("train"), manifest.split("validation")[: config.evaluated_studies])
+    splits = (manifest.split("train"), manifest.split("validation"))
     pixels = TrainingData(*(StudyDataset(split, prepared, None) for split in splits))
-    reads_pixels = config.stage is StageName.SLICES or (
-        config.stage is StageName.FINDINGS and config.findings.train_slice_encoder
-    )
     if config.stage is StageName.SLICES:
         return pixels
-    fit_standardiser(model, pixels.training, accelerator.device, config.optimisation.seed)
-    if reads_pixels:
+    if not bool(model.standardiser.fitted):
+        fit_standardiser(model, pixels.training, accelerator.device, config.optimisation.seed)
+    if _trains_encoder(config):
         return pixels
     if not config.vectors:
         raise ConfigError(f"stage {config.stage.value} reads slice vectors; name a folder for them in vectors")
@@ -136,7 +155,7 @@ def _report_text(config: TrainConfig, manifest: Manifest, model: MsVlm) -> Repor
         return None
     settings = config.reports
     if model.language_model is not None:
-        return ReportText.from_pretrained(Path(config.start_from) / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+        return ReportText.from_pretrained(find_folder(config.start_from) / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
     if settings.language_model.checkpoint:
         text = ReportText.from_pretrained(settings.language_model.checkpoint, model.visual_tokens)
     else:
@@ -149,7 +168,9 @@ def _report_text(config: TrainConfig, manifest: Manifest, model: MsVlm) -> Repor
     return text
 
 
-def _stage(config: TrainConfig, model: MsVlm, data: TrainingData, text: ReportText | None) -> torch.nn.Module:
+def _stage(
+    config: TrainConfig, model: MsVlm, data: TrainingData, text: ReportText | None, accelerator: Accelerator
+) -> torch.nn.Module:
     optimisation = config.optimisation
     if config.stage is StageName.SLICES:
         return SelfDistillationStage(model, data, config.slices, optimisation)
@@ -158,8 +179,9 @@ def _stage(config: TrainConfig, model: MsVlm, data: TrainingData, text: ReportTe
     if config.stage is StageName.FINDINGS:
         return FindingsStage(model, data, config.findings, optimisation)
     assert text is not None
-    make = alignment_stage if config.stage is StageName.ALIGN else finetuning_stage
-    return make(model, text, data, config.reports, optimisation)
+    errors = measure_cue_errors(model, data.validation, config.reports.misplaced, accelerator)
+    training = ReportTraining(text, data, config.reports, optimisation, errors)
+    return alignment_stage(model, training) if config.stage is StageName.ALIGN else finetuning_stage(model, training)
 
 
 def _scores(
@@ -167,9 +189,9 @@ def _scores(
 ) -> tuple[Score, ...]:
     """How the validation split fares now; the stages that learn from slices alone have nothing to score there."""
     if text is not None:
-        return report_scores(model, text, data.validation, accelerator)
+        return report_scores(model, text, data.validation, config.evaluated_studies, accelerator)
     if config.stage is StageName.FINDINGS:
-        return findings_scores(model, data.validation, accelerator)
+        return findings_scores(model, data.validation, config.evaluated_studies, accelerator)
     return ()
 
 
@@ -181,14 +203,21 @@ def _save_model(
     finished: Path,
     accelerator: Accelerator,
 ) -> None:
-    """Writes the trained model with all that a reader of studies needs, aside, and renames it."""
+    """Writes the trained model with all that a reader of studies needs, whole."""
     model.eval()
-    aside = finished.with_name(f".{finished.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
     if config.stage is StageName.FINDINGS:
         set_thresholds(model, data.validation, accelerator)
-    model.save_pretrained(aside, text.tokenizer if text is not None else None)
+    if _trains_encoder(config):
+        # Its vectors are others now; the stages that follow learn from vectors standardised anew.
+        fit_standardiser(model, data.training, accelerator.device, config.optimisation.seed)
     domain = measure_domain(data, config.domain) if text is not None else None
-    if domain is not None:
-        domain.save(aside)
-    aside.rename(finished)
+    with atomic_folder(finished) as folder:
+        model.save_pretrained(folder, text.tokenizer if text is not None else None)
+        if domain is not None:
+            domain.save(folder)
+
+
+def _trains_encoder(config: TrainConfig) -> bool:
+    return config.stage is StageName.SLICES or (
+        config.stage is StageName.FINDINGS and config.findings.train_slice_encoder
+    )

@@ -30,7 +30,7 @@ class RunLog:
         if active:
             folder.mkdir(parents=True, exist_ok=True)
             _forget_after(self._file, start)
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
         self._bar = tqdm(total=steps, initial=start, desc=stage, unit="step", disable=not active, mininterval=1.0)
 
     def __enter__(self) -> "RunLog":
@@ -59,8 +59,8 @@ class RunLog:
         self._write(step.number, "train", numbers)
 
     def write_scores(self, step: int, scores: tuple[Score, ...]) -> None:
-        """One line of scores on the validation split."""
-        if not self._active:
+        """One line of scores on the validation split, where there are any."""
+        if not self._active or not scores:
             return
         self._bar.write(f"step {step}: " + ", ".join(f"{score.name} {score.value:.3f}" for score in scores))
         self._write(step, "validation", {score.name: score.value for score in scores})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from msvlm.batch import StudyBatch
 from msvlm.data.collate import to_study_batch
 from msvlm.data.dataset import StudyDataset
-from msvlm.data.text import ReportText
+from msvlm.data.text import CueErrors, ReportText
 from msvlm.evaluation.baselines import best_thresholds
 from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
 from msvlm.evaluation.evaluate import score_reports
@@ -26,9 +26,9 @@ MEASURED_STUDIES = 400
 """Training studies whose slice vectors tell what is usual."""
 
 
-def findings_scores(model: MsVlm, dataset: StudyDataset, accelerator: Accelerator) -> tuple[Score, ...]:
+def findings_scores(model: MsVlm, dataset: StudyDataset, limit: int, accelerator: Accelerator) -> tuple[Score, ...]:
     """The findings head: mean AUC, and macro F1 at each finding's best threshold on these very studies."""
-    truth, probabilities = head_answers(model, dataset, accelerator)
+    truth, probabilities = head_answers(model, dataset, accelerator, limit)
     best = best_thresholds(truth, probabilities)
     return (
         Score("head_auc", float(np.nanmean(area_under_curve(truth, probabilities)))),
@@ -36,14 +36,16 @@ def findings_scores(model: MsVlm, dataset: StudyDataset, accelerator: Accelerato
     )
 
 
-def report_scores(model: MsVlm, text: ReportText, dataset: StudyDataset, accelerator: Accelerator) -> tuple[Score, ...]:
+def report_scores(
+    model: MsVlm, text: ReportText, dataset: StudyDataset, limit: int, accelerator: Accelerator
+) -> tuple[Score, ...]:
     """The generated reports: macro F1 of what they state, side and lobe, and the share of distinct texts."""
     texts: list[str] = []
     model.eval()
-    for batch in _batches(model, dataset, accelerator):
+    for batch in _batches(model, dataset, accelerator, limit):
         texts += draft(model, text, batch).texts
     model.train()
-    studies = dataset.studies
+    studies = dataset.studies[:limit]
     row = score_reports(texts, [study.statements() for study in studies], [study.patient for study in studies])
     scores = [Score("report_f1", row.scores.macro_f1)]
     if row.places is not None and row.places.side is not None:
@@ -60,19 +62,28 @@ def set_thresholds(model: MsVlm, dataset: StudyDataset, accelerator: Accelerator
     model.findings_head.set_thresholds(torch.from_numpy(thresholds).float().to(accelerator.device))
 
 
+def measure_cue_errors(model: MsVlm, dataset: StudyDataset, misplaced: float, accelerator: Accelerator) -> CueErrors:
+    """How often the findings head misses and invents each finding on studies that it was not trained on."""
+    truth, probabilities = head_answers(model, dataset, accelerator)
+    told = probabilities > model.findings_head.thresholds.cpu().numpy()
+    missed = (truth & ~told).sum(0) / np.maximum(truth.sum(0), 1)
+    invented = (~truth & told).sum(0) / np.maximum((~truth).sum(0), 1)
+    return CueErrors(model.config.findings_head.findings, tuple(missed.tolist()), tuple(invented.tolist()), misplaced)
+
+
 def head_answers(
-    model: MsVlm, dataset: StudyDataset, accelerator: Accelerator
+    model: MsVlm, dataset: StudyDataset, accelerator: Accelerator, limit: int | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """(studies, findings) twice: which findings are there, and the probability that the head gives them."""
     model.eval()
     with torch.inference_mode():
         logits = [
             model.read(batch).findings.presence_logits.float().cpu().numpy()
-            for batch in _batches(model, dataset, accelerator)
+            for batch in _batches(model, dataset, accelerator, limit)
         ]
     model.train()
     names = model.config.findings_head.findings
-    truth = presence_matrix([study.statements() for study in dataset.studies], names)
+    truth = presence_matrix([study.statements() for study in dataset.studies[:limit]], names)
     return truth, (1.0 / (1.0 + np.exp(-np.concatenate(logits)))).astype(np.float32)
 
 
@@ -121,9 +132,10 @@ def _summaries(dataset: StudyDataset, index: int) -> Iterator[NDArray[np.float32
         start += len(series.slice_indices)
 
 
-def _batches(model: MsVlm, dataset: StudyDataset, accelerator: Accelerator) -> Iterator[StudyBatch]:
+def _batches(model: MsVlm, dataset: StudyDataset, accelerator: Accelerator, limit: int | None) -> Iterator[StudyBatch]:
     generator = np.random.default_rng(0)
-    for start in range(0, len(dataset), STUDIES_AT_ONCE):
-        rows = range(start, min(start + STUDIES_AT_ONCE, len(dataset)))
+    count = len(dataset.studies[:limit])
+    for start in range(0, count, STUDIES_AT_ONCE):
+        rows = range(start, min(start + STUDIES_AT_ONCE, count))
         batch = to_study_batch([dataset.sample(row, None, generator) for row in rows], model.config.input)
         yield batch.to(accelerator.device)

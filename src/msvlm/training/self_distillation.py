@@ -6,7 +6,7 @@ joins them.
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import gather, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,21 +55,32 @@ def distillation_loss(
 
 
 def koleo_loss(features: Float[Tensor, "rows width"]) -> Float[Tensor, ""]:
-    """Spreads features over the sphere: minus the mean log distance of each one to its nearest neighbour."""
+    """Spreads features over the sphere: minus the mean log distance of each one to its nearest neighbour.
+
+    Neighbours are sought among the rows of all processes, and stand still while a row moves away from its own.
+    """
     directions = F.normalize(features.float(), dim=-1)
+    state = PartialState()
     with torch.no_grad():
-        likeness = directions @ directions.T
-        likeness.fill_diagonal_(-1.0)
-        nearest = likeness.argmax(dim=1)
-    distance = (directions - directions[nearest]).norm(dim=1)
+        others = gather(directions.contiguous()) if state.num_processes > 1 else directions.detach()
+        likeness = directions @ others.T
+        own = torch.arange(len(directions), device=directions.device) + state.process_index * len(directions)
+        likeness[torch.arange(len(directions), device=directions.device), own] = -1.0
+        nearest = others[likeness.argmax(dim=1)]
+    distance = (directions - nearest).norm(dim=1)
     return -(distance + 1e-6).log().mean()
 
 
-def masked_mean(losses: Float[Tensor, " hidden_patches"], masked: Bool[Tensor, "crops patches"]) -> Float[Tensor, ""]:
-    """The mean over crops that have a hidden patch of each one's mean over its hidden patches, row-major."""
+def masked_mean(
+    losses: Float[Tensor, " hidden_patches"], masked: Bool[Tensor, "crops patches"], expected_share: float
+) -> Float[Tensor, ""]:
+    """The sum over crops of each one's mean over its hidden patches, row-major, by how many crops should have some.
+
+    Not by how many do: a batch parted among processes must have the same mean.
+    """
     of_crop = masked.nonzero()[:, 0]
     counts = masked.sum(dim=1).to(losses.dtype)
-    return (losses / counts[of_crop]).sum() / (counts > 0).sum().clamp(min=1)
+    return (losses / counts[of_crop]).sum() / (len(masked) * expected_share)
 
 
 def reduced_mean(scores: Float[Tensor, "rows prototypes"]) -> Float[Tensor, " prototypes"]:

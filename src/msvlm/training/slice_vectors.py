@@ -20,16 +20,19 @@ FITTED_SLICES = 12
 
 @torch.no_grad()
 def store_vectors(model: MsVlm, datasets: Iterable[StudyDataset], store: VectorStore, accelerator: Accelerator) -> int:
-    """Computes the vectors that the store lacks, each process its part; how many studies were computed here."""
+    """Computes the vectors that the store lacks, each process its part; how many studies were computed here.
+
+    In float32, as the Reporter computes them.
+    """
     model.eval()
     computed = 0
     for dataset in datasets:
-        missing = [index for index in range(len(dataset)) if dataset.studies[index].key not in store]
-        mine = missing[accelerator.process_index :: accelerator.num_processes]
+        mine = range(accelerator.process_index, len(dataset), accelerator.num_processes)
         for index in tqdm(mine, desc="slice vectors", unit="study", disable=not accelerator.is_main_process):
+            if dataset.studies[index].key in store:
+                continue
             sample = dataset.sample_pixels(index)
-            with accelerator.autocast():
-                batch = model.encode(to_study_batch([sample], model.config.input).to(accelerator.device))
+            batch = model.encode(to_study_batch([sample], model.config.input).to(accelerator.device))
             assert batch.slice_vectors is not None
             store.write(dataset.studies[index].key, batch.slice_vectors.float().cpu().numpy())
             computed += 1
@@ -39,9 +42,7 @@ def store_vectors(model: MsVlm, datasets: Iterable[StudyDataset], store: VectorS
 
 @torch.no_grad()
 def fit_standardiser(model: MsVlm, dataset: StudyDataset, device: torch.device, seed: int) -> None:
-    """Fits the standardisation of slice vectors on slices of the training split; does nothing where it is fitted."""
-    if bool(model.standardiser.fitted):
-        return
+    """Fits the standardisation of slice vectors on slices of the training split, drawn with the seed."""
     model.eval()
     vectors = []
     generator = np.random.default_rng(seed)

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from msvlm.batch import TextBatch, TrainingBatch
 from msvlm.data.collate import to_study_batch
-from msvlm.data.text import ReportText, corrupt_cues, join_report, write_cues
+from msvlm.data.text import CueErrors, ReportText, corrupt_cues, join_report, write_cues
 from msvlm.errors import ConfigError, ModelError
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, ParameterGroup, Share, StageLoss
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
 from msvlm.training.sampling import TrainingData, draw_samples, hide_slices
 
 
@@ -21,65 +21,69 @@ from msvlm.training.sampling import TrainingData, draw_samples, hide_slices
 class ReportSettings:
     """Attributes:
     language_model: attached where the model to start from has none.
-    train_language_model: all of it where it has no LoRA, else its adapters; False: it stays as it is.
     vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
-    cue_drop: share of the studies whose cues are left out altogether.
-    finding_drop, finding_corrupt: share of the cues' findings left out, and turned into something else.
+    cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
+    misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
     hidden_share: of the slices.
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
-    train_language_model: bool = True
     vocabulary: int = 2048
     cue_drop: float = 0.3
-    finding_drop: float = 0.1
-    finding_corrupt: float = 0.05
+    misplaced: float = 0.1
     hidden_share: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("cue_drop", "finding_drop", "finding_corrupt", "hidden_share"):
+        for name in ("cue_drop", "misplaced", "hidden_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} {getattr(self, name)}; a share from 0 to 1 is wanted")
+
+
+@dataclass(frozen=True)
+class ReportTraining:
+    """What a stage that writes is made of.
+
+    Attributes:
+        text: how reports become tokens.
+        cue_errors: how wrong the cues are, so that the model learns how far to trust them.
+    """
+
+    text: ReportText
+    data: TrainingData
+    settings: ReportSettings
+    optimisation: Optimisation
+    cue_errors: CueErrors
 
 
 class ReportStage(nn.Module):
     """Trains what turns a study into its report; what exactly is the stage's own choice."""
 
-    def __init__(
-        self,
-        model: MsVlm,
-        text: ReportText,
-        data: TrainingData,
-        settings: ReportSettings,
-        optimisation: Optimisation,
-        groups: tuple[ParameterGroup, ...],
-    ) -> None:
+    def __init__(self, model: MsVlm, training: ReportTraining, trained: list[nn.Parameter]) -> None:
         super().__init__()
         if model.language_model is None:
             raise ModelError("the model has no language model; name one in [reports.language_model]")
         self.model = model
-        self.text = text
-        self._data, self._settings, self._optimisation, self._groups = data, settings, optimisation, groups
+        self._training, self._trained = training, trained
 
-    def parameter_groups(self) -> tuple[ParameterGroup, ...]:
-        return self._groups
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What the stage chose."""
+        return self._trained
 
     def batches(self, start: int, share: Share) -> Iterator[TrainingBatch]:
+        """Studies with their reports, cues as wrong as the findings head's before them."""
         step = start
-        settings = self._settings
+        training, settings = self._training, self._training.settings
         while True:
-            draws = draw_samples(self._data.training, self._optimisation, step, share, None)
+            draws = draw_samples(training.data.training, training.optimisation, step, share, None)
             studies = to_study_batch([draw.sample for draw in draws], self.model.config.input)
             cues, reports = [], []
             for draw in draws:
                 study, generator = draw.sample.study, draw.generator
-                statements = corrupt_cues(
-                    study.statements(), generator, settings.finding_drop, settings.finding_corrupt
-                )
+                told = corrupt_cues(study.statements(), generator, training.cue_errors)
                 dropped = generator.random() < settings.cue_drop or not self.model.config.cues
-                cues.append("" if dropped else write_cues(statements))
+                cues.append("" if dropped else write_cues(told))
                 reports.append(join_report(study.findings, study.impression))
-            text = self.text.training_batch(cues, reports)
+            text = training.text.training_batch(cues, reports)
             yield TrainingBatch(studies, text=text, hidden=hide_slices(studies, draws, settings.hidden_share))
             step += 1
 
