@@ -11,6 +11,7 @@ from test_prepared import CONFIG, GRID, prepared_study, random_regions
 
 from msvlm.data.collate import to_finding_targets, to_study_batch
 from msvlm.data.dataset import StudyDataset, StudySample
+from msvlm.data.manifest import LesionMasks
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import PreparedStudy, to_channels
@@ -92,7 +93,7 @@ def test_regions_follow_the_names_and_the_slices(tmp_path: Path) -> None:
     both = samples(tmp_path, 4)
     names = ("lung_nodule", "tumour", "emphysema")
     targets = to_finding_targets(both, names)
-    assert targets.regions is not None and targets.has_regions.tolist() == [True, False]
+    assert targets.regions is not None
     assert targets.regions.shape == (8, 3, *GRID)
     of_first = random_regions(9)[both[0].slices]
     for column, name in ((0, "lung_nodule"), (2, "emphysema")):
@@ -102,3 +103,13 @@ def test_regions_follow_the_names_and_the_slices(tmp_path: Path) -> None:
     assert both[0].regions is not None
     with pytest.raises(DataError, match="one grid is wanted for all"):
         to_finding_targets([both[0], replace(both[1], regions=both[0].regions[..., :1])], names)
+
+
+def test_where_a_stated_finding_lies_is_known_only_where_the_data_set_masks_it(tmp_path: Path) -> None:
+    sample = samples(tmp_path, 4)[0]
+    masks = LesionMasks("masks.nii.gz", ("lung_nodule",))
+    stated = (NODULE, HERNIA, NO_EMPHYSEMA)
+    sample = replace(sample, statements=stated, study=replace(sample.study, masks=masks))
+    names = ("lung_nodule", "hiatal_hernia", "emphysema", "tumour")
+    targets = to_finding_targets([sample, replace(sample, regions=None)], names)
+    assert targets.has_regions.tolist() == [[True, False, True, False], [False] * 4]

@@ -126,12 +126,13 @@ def test_with_cls_only_the_slice_is_the_one_cell() -> None:
 
 
 @torch.no_grad()
-def test_it_starts_at_the_prevalence_and_at_a_typical_size() -> None:
+def test_it_starts_at_what_is_usual_and_at_a_typical_size() -> None:
     model = head()
-    rates = torch.tensor([0.45, 0.12, 0.14])
-    model.set_prevalence(rates)
+    rates, cells = torch.tensor([0.45, 0.12, 0.14]), torch.tensor([0.2, 0.03, 0.01])
+    model.set_priors(rates, cells)
     output = model(*random_input(), STUDY_INDEX, seen())
-    torch.testing.assert_close(output.presence_logits.sigmoid(), rates.expand(2, 3), atol=0.06, rtol=0)
+    torch.testing.assert_close(output.presence_logits.sigmoid(), rates.expand(2, 3), atol=0.1, rtol=0)
+    torch.testing.assert_close(output.region_logits.mean(dim=(0, 2, 3)), torch.logit(cells), atol=0.3, rtol=0)
     assert (output.log_sizes_mm - math.log(10.0)).abs().max() < 0.3
 
 
@@ -165,7 +166,7 @@ def test_thresholds_are_kept_and_checked() -> None:
     with pytest.raises(ModelError, match="3 probabilities are wanted"):
         model.set_thresholds(torch.tensor([0.1, 0.2, 1.9]))
     with pytest.raises(ModelError, match="2 rates for 3 findings"):
-        model.set_prevalence(torch.tensor([0.1, 0.2]))
+        model.set_priors(torch.tensor([0.1, 0.2]), torch.tensor([0.1, 0.2]))
 
 
 def test_findings_that_make_no_sense_are_refused() -> None:

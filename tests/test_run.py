@@ -24,7 +24,7 @@ from msvlm.training.run_log import METRICS_FILE
 from msvlm.training.train_config import StageName, read_train_config
 
 TOML = """
-stage = "findings"
+stage = "{stage}"
 output = "{output}"
 manifest = "{manifest}"
 prepared = "{prepared}"
@@ -54,6 +54,16 @@ layers = 1
 heads = 2
 [model.findings_head]
 heads = 2
+[findings]
+train_slice_encoder = {from_pixels}
+slices_per_study = 6
+[slices]
+slices_per_study = 2
+prototypes = 32
+[slices.crops]
+global_pixels = [48, 48]
+local_pixels = [24, 24]
+local_crops = 2
 """
 
 
@@ -80,15 +90,18 @@ def losses(output: Path) -> list[float]:
     return [row["loss"] for row in rows]
 
 
-def toml(data: TinyData, folder: Path, steps: int) -> Path:
-    file = folder / "findings.toml"
+def toml(data: TinyData, folder: Path, steps: int, stage: str = "findings", from_pixels: bool = False) -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{stage}.toml"
     file.write_text(
         TOML.format(
+            stage=stage,
             output=folder / "run",
             manifest=data.manifest,
             prepared=data.prepared,
-            vectors=data.folder / "vectors_of_toml",
+            vectors=folder / "vectors",
             steps=steps,
+            from_pixels=str(from_pixels).lower(),
         ),
         encoding="utf-8",
     )
@@ -102,11 +115,12 @@ def command(*arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(data: TinyData, tmp_path: Path) -> None:
-    (tmp_path / "unbroken").mkdir()
-    (tmp_path / "killed").mkdir()
-    unbroken = toml(data, tmp_path / "unbroken", 30)
-    killed = toml(data, tmp_path / "killed", 30)
+@pytest.mark.parametrize("from_pixels", [False, True])
+def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(
+    data: TinyData, tmp_path: Path, from_pixels: bool
+) -> None:
+    unbroken = toml(data, tmp_path / "unbroken", 16, from_pixels=from_pixels)
+    killed = toml(data, tmp_path / "killed", 16, from_pixels=from_pixels)
     assert command("msvlm", "train", str(unbroken)).wait(300) == 0
     first = command("msvlm", "train", str(killed))
     checkpoints = tmp_path / "killed" / "run" / CHECKPOINTS
@@ -121,13 +135,12 @@ def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(data: TinyD
     assert losses(tmp_path / "killed" / "run") == losses(tmp_path / "unbroken" / "run")
 
 
-def test_two_processes_give_the_losses_of_one(data: TinyData, tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    assert command("msvlm", "train", str(toml(data, tmp_path / "one", 6))).wait(300) == 0
-    launch = ("torch.distributed.run", "--nproc_per_node=2", "--master_port=29611", "-m", "msvlm")
-    assert command(*launch, "train", str(toml(data, tmp_path / "two", 6))).wait(300) == 0
-    assert losses(tmp_path / "two" / "run") == pytest.approx(losses(tmp_path / "one" / "run"), rel=1e-4)
+@pytest.mark.parametrize("stage", ["findings", "slices"])
+def test_two_processes_give_the_losses_of_one(data: TinyData, tmp_path: Path, stage: str) -> None:
+    assert command("msvlm", "train", str(toml(data, tmp_path / "one", 5, stage))).wait(300) == 0
+    launch = ("torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "-m", "msvlm")
+    assert command(*launch, "train", str(toml(data, tmp_path / "two", 5, stage))).wait(300) == 0
+    assert losses(tmp_path / "two" / "run") == pytest.approx(losses(tmp_path / "one" / "run"), rel=1e-3)
 
 
 @pytest.mark.parametrize("stage", [StageName.SLICES, StageName.MASKED_EMBEDDINGS])
@@ -177,7 +190,7 @@ def test_a_finished_run_is_not_run_again(data: TinyData, findings_model: Path) -
 
 @pytest.mark.usefixtures("findings_model")
 def test_a_folder_that_holds_another_run_is_refused(data: TinyData) -> None:
-    with pytest.raises(ConfigError, match=r"other settings \(optimisation\)"):
+    with pytest.raises(ConfigError, match=r"other settings or inputs \(optimisation\)"):
         train(data.run(StageName.FINDINGS, "findings", 5))
 
 
@@ -202,6 +215,28 @@ def test_studies_that_are_not_prepared_are_named(data: TinyData, tmp_path: Path)
         train(replace(data.run(StageName.FINDINGS, "unprepared", 2), prepared=str(tmp_path / "none")))
 
 
+def test_lesions_prepared_on_another_grid_are_refused(data: TinyData) -> None:
+    other = replace(MODEL, slice_encoder=replace(MODEL.slice_encoder, region_grid=(6, 8)))
+    with pytest.raises(InputMismatchError, match=r"grid of \(3, 4\), and the model tells \(6, 8\)"):
+        train(replace(data.run(StageName.FINDINGS, "grid", 2), model=other))
+
+
+def test_a_refused_run_claims_no_folder(data: TinyData) -> None:
+    config = data.run(StageName.FINDINGS, "claimed", 2)
+    with pytest.raises(DataError):
+        train(replace(config, prepared=str(data.folder / "nowhere")))
+    assert train(config).is_dir()
+
+
+def test_a_slice_encoder_that_was_trained_leaves_vectors_standardised_anew(
+    data: TinyData, findings_model: Path
+) -> None:
+    config = data.run(StageName.FINDINGS, "restandardised", 2, findings_model)
+    folder = train(replace(config, findings=replace(config.findings, train_slice_encoder=True, slices_per_study=6)))
+    before, after = MsVlm.from_pretrained(findings_model), MsVlm.from_pretrained(folder)
+    assert not before.standardiser.mean.equal(after.standardiser.mean)
+
+
 def test_a_new_model_and_one_to_start_from_exclude_each_other(data: TinyData, findings_model: Path) -> None:
     config = data.run(StageName.FINDINGS, "both", 2, findings_model)
     with pytest.raises(ConfigError, match="either start_from"):
@@ -220,8 +255,9 @@ def test_a_loss_that_is_not_a_number_ends_the_run(data: TinyData) -> None:
         ("colour = 3", "colour"),
         ("save_every = 0", "save_every = 0"),
         ('stage = "dream"', "dream"),
-        ("[findings]\nhidden_share = 1.5", "hidden_share 1.5"),
-        ("[findings]\nhidden = 0.5", "hidden"),
+        ("[masked_embeddings]\nhidden_share = 1.5", "hidden_share 1.5"),
+        ("[masked_embeddings]\nhidden = 0.5", "hidden"),
+        ("[reports]\nmisplaced = -0.1", "misplaced -0.1"),
         ("stage =", "is no TOML"),
     ],
 )
