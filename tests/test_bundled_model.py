@@ -7,7 +7,6 @@ import pytest
 
 from msvlm.imaging.read import read_study
 from msvlm.phantom.chest_ct import draw_chest_ct
-from msvlm.report import Report
 from msvlm.reporting.reporter import BUNDLED_WEIGHTS, Reporter
 
 LARGEST_BYTES = 30_000_000
@@ -19,10 +18,6 @@ OUTSIDE = "does not look like what the model was trained on"
 @pytest.fixture(scope="module")
 def reporter() -> Reporter:
     return Reporter.from_pretrained(device="cpu")
-
-
-def warnings_of(report: Report) -> str:
-    return "\n".join(report.warnings)
 
 
 def test_it_is_small_and_has_a_card() -> None:
@@ -49,7 +44,7 @@ def test_another_patients_image_changes_the_report(reporter: Reporter) -> None:
 
 def test_every_report_says_what_it_was_trained_on_and_that_it_is_a_draft(reporter: Reporter) -> None:
     report = reporter.write(draw_chest_ct(900_006).study)
-    assert "trained on synthetic" in warnings_of(report) and "not a medical device" in report.disclaimer
+    assert "synthetic" in report.trained_on and "not a medical device" in report.disclaimer
 
 
 def test_evidence_lies_in_the_series_that_were_read(reporter: Reporter) -> None:
@@ -77,5 +72,5 @@ def test_the_real_chest_ct_is_read_to_its_end(reporter: Reporter, real_data: Pat
 )
 def test_heads_abdomens_and_mri_are_said_to_lie_outside(reporter: Reporter, real_data: Path, study: str) -> None:
     report = reporter.write(read_study(real_data / study))
-    assert OUTSIDE in warnings_of(report)
+    assert any(OUTSIDE in reason for reason in report.outside_training)
     assert report.findings

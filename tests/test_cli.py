@@ -15,6 +15,7 @@ from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.findings import Certainty
+from msvlm.imaging.read import read_study
 from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest_ct import draw_chest_ct
@@ -85,6 +86,27 @@ def test_report_prints_and_writes_the_draft(
     assert "Lung nodule" in told
     assert "Warning: nothing is known of what this model was trained on" in told
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "key_slices.png"}
+
+
+def test_report_goes_into_a_folder_of_the_studys_own(
+    model: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(scan), "--model", str(model)]) == 0
+    key = read_study(scan).key
+    assert (tmp_path / "report" / key / "report.json").exists()
+
+
+@pytest.mark.parametrize("verb", ["report", "demo"])
+def test_an_output_that_cannot_be_written_is_one_line_and_runs_no_model(
+    verb: str, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "patient-17").write_text("")
+    arguments = [str(scan)] if verb == "report" else []
+    assert main([verb, *arguments, "--model", "no/such/model", "--output", str(tmp_path / "patient-17")]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "patient-17" not in told.err
+    assert "cannot be" in told.err and "no such folder" not in told.err
 
 
 def test_demo_tells_what_is_truly_there(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msvlm.cli.report_text import report_to_text
+from msvlm.errors import DataError
 from msvlm.report import Evidence, Report, Sentence
-from msvlm.reporting.documents import evidence_text, to_markdown, write_documents
-from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_sentences
+from msvlm.reporting.documents import to_markdown, write_documents
+from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings
 from msvlm.study import LeftOut, Modality, Series, Study, Weighting
+
+MARK = 9
+"""Pixels from the edge of a tile to the middle of its mark."""
 
 
 def study_with_bright_slices() -> Study:
@@ -71,15 +76,78 @@ def test_a_models_words_cannot_become_markup() -> None:
     assert r"right \*upper\* lobe" in to_markdown(report_on(7))
 
 
-def test_evidence_is_counted_from_one() -> None:
-    assert evidence_text(report_on(0).findings_sentences[0]) == "s2 slices 1, 4"
-    assert evidence_text(report_on(0).findings_sentences[1]) == ""
-
-
-def test_each_positive_finding_has_one_key_sentence() -> None:
-    assert [sentence.text for sentence in key_sentences(report_on(7))] == [
-        "There is a 9 mm nodule in the right *upper* lobe."
+def test_each_positive_finding_has_one_key_slice() -> None:
+    assert [(key.finding, key.sentence.text) for key in key_findings(report_on(7))] == [
+        ("lung_nodule", "There is a 9 mm nodule in the right *upper* lobe.")
     ]
+
+
+def test_a_sentence_that_states_two_findings_gives_each_a_tile() -> None:
+    text = "There is a lung nodule and coronary artery calcification, without pleural effusion."
+    both = Sentence(text, (Evidence("s2", 7, 4.5),), 0.8, "lung_nodule", True)
+    report = replace(report_on(7), findings_sentences=(both,))
+    assert [key.finding for key in key_findings(report)] == ["lung_nodule", "coronary_artery_wall_calcification"]
+    one, two = (draw_key_slices(each, study_with_bright_slices()) for each in (report_on(7), report))
+    tiles = np.asarray(two)[44 : 44 + TILE_PIXELS]
+    assert np.asarray(one)[44 : 44 + TILE_PIXELS, TILE_PIXELS + 20 :].max() == 0
+    assert tiles[:, TILE_PIXELS + 60 : 2 * TILE_PIXELS - 60].mean() > 50
+
+
+def test_patients_right_is_marked_on_the_left_of_the_picture() -> None:
+    study = study_with_bright_slices()
+    half = study.series[0].voxels.copy()
+    half[:, :, 30:] = -1000  # the columns run to the patient's right, so this half is the right one
+    tile = np.asarray(draw_key_slices(report_on(7), Study("a1b2", (replace(study.series[0], voxels=half),))))
+    tile = tile[44 : 44 + TILE_PIXELS, 10 : 10 + TILE_PIXELS]
+    assert tile[TILE_PIXELS // 2 + 30, 60] < tile[TILE_PIXELS // 2 + 30, TILE_PIXELS - 60]
+    left, right = (np.unique(tile[TILE_PIXELS // 2 - 9 : TILE_PIXELS // 2 + 10, place]) for place in (MARK, -MARK))
+    assert len(left) > 1 and len(right) > 1
+    coronal = replace(study.series[0], row_steps_ras_mm=np.tile((0.0, 0.0, -2.0), (12, 1)))
+    sagittal = replace(coronal, column_steps_ras_mm=np.tile((0.0, -2.0, 0.0), (12, 1)))
+    pictures = [
+        np.asarray(draw_key_slices(report_on(7), Study("a1b2", (series,)))) for series in (study.series[0], coronal)
+    ]
+    np.testing.assert_array_equal(*(strip(picture) for picture in pictures))
+    other = np.asarray(draw_key_slices(report_on(7), Study("a1b2", (sagittal,))))
+    assert not np.array_equal(strip(other), strip(pictures[0]))
+
+
+def strip(picture: np.ndarray) -> np.ndarray:
+    """The left edge of the first tile, where its mark stands."""
+    return picture[44 + TILE_PIXELS // 2 - 9 : 44 + TILE_PIXELS // 2 + 10, 12:30]
+
+
+def test_a_slice_that_decides_nothing_is_said_to_decide_nothing() -> None:
+    faint = replace(report_on(7).findings_sentences[0], evidence=(Evidence("s2", 7, 0.01),))
+    report = replace(report_on(7), findings_sentences=(faint,))
+    assert "no single slice changes this sentence; looked at most: s2 slice 8; support" in to_markdown(report)
+    study = study_with_bright_slices()
+    assert draw_key_slices(report, study).tobytes() != draw_key_slices(report_on(7), study).tobytes()
+
+
+def test_what_the_model_was_trained_on_and_what_lies_outside_is_told() -> None:
+    report = replace(report_on(7), trained_on="synthetic chests", outside_training=("s2 is MR",))
+    text = to_markdown(report)
+    assert "The model was trained on synthetic chests." in text
+    assert "Outside what the model was trained on: s2 is MR" in text
+    for told in ("trained on synthetic chests", "Outside what the model was trained on: s2 is MR", "Warning: s2 shows"):
+        assert told in report_to_text(report)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="the output folder cannot be written") as refused:
+        write_documents(report_on(7), study_with_bright_slices(), tmp_path / "file")
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_second_report_replaces_the_first_as_a_whole(tmp_path: Path) -> None:
+    write_documents(report_on(7), study_with_bright_slices(), tmp_path)
+    other = replace(report_on(6), study_key="b2")
+    documents = write_documents(other, study_with_bright_slices(), tmp_path)
+    assert Report.from_json(documents.report_json.read_text(encoding="utf-8")) == other
+    assert "study b2" in documents.report_markdown.read_text(encoding="utf-8")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_picture_shows_the_slice_that_the_evidence_names() -> None:

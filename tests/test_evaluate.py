@@ -9,7 +9,7 @@ import pytest
 from tiny_reader import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study
 
 from msvlm.data.embeddings import VectorStore
-from msvlm.data.manifest import ManifestStudy, write_manifest
+from msvlm.data.manifest import ManifestStudy, read_manifest, write_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import split_report
 from msvlm.errors import DataError, InputMismatchError
@@ -123,6 +123,27 @@ def test_studies_that_are_not_prepared_are_named(model: Path, data: Path, tmp_pa
     assert "not scored, as they are not prepared: lost" in evaluation.to_text()
     with pytest.raises(DataError, match="none of 1 test studies is prepared"):
         evaluate(model, tmp_path / "manifest.jsonl", data / "prepared", tmp_path, limit=1)
+
+
+def test_a_row_that_too_few_patients_allow_no_one_to_make_is_left_out_with_its_reason(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    studies = [
+        replace(study, patient="one" if study.split == "test" else study.patient)
+        for study in read_manifest(data / "manifest.jsonl").studies
+    ]
+    write_manifest(tmp_path / "m.jsonl", [*studies[:-1], replace(studies[-1], patient="two")])
+    evaluation = evaluate(model, tmp_path / "m.jsonl", data / "prepared", tmp_path / "scores")
+    assert "another patient's image" not in [row.name for row in evaluation.rows]
+    assert [item.name for item in evaluation.rows_left_out] == ["another patient's image"]
+    assert "left out: 5 of 6 studies are one patient's" in (tmp_path / "scores" / "scores.txt").read_text()
+    assert len((tmp_path / "scores" / "reports.jsonl").read_text().splitlines()) == 6
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="the output folder cannot be written"):
+        evaluate("no-model", tmp_path / "no-manifest", tmp_path / "no-store", tmp_path / "file")
 
 
 def test_slices_prepared_for_another_model_are_refused(model: Path, data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
 from msvlm.findings import Certainty, FindingStatement
+from msvlm.report import FAINT_NATS
 from msvlm.reporting.evidence import PLACES, ZONES, Grounds, Score, ScoredSentence, find_grounds
 
 POSITIVE = (FindingStatement("lung_nodule", Certainty.PRESENT),)
@@ -78,12 +79,19 @@ def test_slices_that_matter_more_come_first() -> None:
     assert list(grounds.drops_nats) == sorted(grounds.drops_nats, reverse=True)
 
 
-def test_what_no_slice_carries_rests_on_none_unless_it_is_positive() -> None:
+def test_where_no_slice_matters_the_one_that_the_head_looked_at_most_is_named_with_its_true_drop() -> None:
+    looked_at = np.zeros(20)
+    looked_at[13] = 1.0
+    grounds = find_grounds(study(1, 20), (ScoredSentence(POSITIVE, looked_at),), score_by(np.full((1, 20), 0.003)))[0]
+    assert grounds.slices == (13,)
+    assert grounds.drops_nats == pytest.approx((0.015,))
+    assert grounds.drops_nats[0] < FAINT_NATS
+
+
+def test_what_no_slice_carries_and_no_head_looked_at_rests_on_none() -> None:
     nothing = np.zeros((3, 20))
     sentences = (ScoredSentence(NEGATIVE), ScoredSentence(()), ScoredSentence(POSITIVE))
-    denied, about_nothing, stated = find_grounds(study(1, 20), sentences, score_by(nothing))
-    assert denied == about_nothing == Grounds((), ())
-    assert len(stated.slices) == 1
+    assert find_grounds(study(1, 20), sentences, score_by(nothing)) == (Grounds((), ()),) * 3
 
 
 def test_a_long_study_costs_no_more_hidings_than_the_limit() -> None:

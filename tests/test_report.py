@@ -21,7 +21,9 @@ def some_report() -> Report:
         model="bundled",
         series_used=("s2",),
         left_out=(LeftOut("s1", "localiser"),),
-        warnings=("outside the training data",),
+        warnings=("part of the body is cut off",),
+        trained_on="synthetic chest CT studies",
+        outside_training=("s2 is MR",),
     )
 
 

@@ -182,15 +182,34 @@ def test_a_study_unlike_those_trained_on_is_warned_of(folder: Path, tmp_path: Pa
     features = 2 * np.prod(untrained_tiny_reader().standardiser.mean.shape)
     summaries = np.random.default_rng(0).normal(50.0, 0.1, size=(60, features)).astype(np.float32)
     fit_training_domain(summaries, summaries, ("CT",), ("head",), "heads only").save(tmp_path / "model")
-    warnings = Reporter.from_pretrained(tmp_path / "model").write(tiny_study(1)).warnings
-    assert "heads only" in warnings[0]
-    assert "s2 shows 'chest'" in warnings[1]
-    assert "does not look like" in warnings[2]
+    written = Reporter.from_pretrained(tmp_path / "model").write(tiny_study(1))
+    assert written.trained_on == "heads only"
+    assert "s2 shows 'chest'" in written.outside_training[0]
+    assert "does not look like" in written.outside_training[1]
+    assert written.warnings == ()
+    assert Report.from_json(written.to_json()) == written
+
+
+def test_a_body_that_is_wider_than_what_the_model_sees_is_warned_of(reporter: Reporter) -> None:
+    wide = replace(tiny_study(1).series[0], column_steps_ras_mm=np.tile((-20.0, 0.0, 0.0), (10, 1)))
+    told = reporter.write(Study("study1", (wide,))).warnings
+    assert any("s2: 17% of the body lies outside the 384 x 384 mm that the model sees" in warning for warning in told)
+    assert not any("of the body" in warning for warning in reporter.write(tiny_study(1)).warnings)
+
+
+def test_evidence_has_the_number_by_which_viewers_name_the_slice(reporter: Reporter, report: Report) -> None:
+    series = replace(tiny_study(1).series[0], instance_numbers=np.arange(110, 100, -1))
+    numbered = reporter.write(Study("study1", (series,)))
+    pieces = [piece for sentence in numbered.sentences for piece in sentence.evidence]
+    assert pieces and all(piece.instance_number == 110 - piece.slice_index for piece in pieces)
+    assert all(piece.slice_count == 10 for piece in pieces)
+    assert all(piece.instance_number is None for sentence in report.sentences for piece in sentence.evidence)
 
 
 def test_a_model_without_a_record_of_its_training_says_so(folder: Path, report: Report) -> None:
     assert TrainingDomain.load(folder) is None
     assert "nothing is known of what this model was trained on" in report.warnings[0]
+    assert (report.trained_on, report.outside_training) == ("", ())
 
 
 def test_a_study_without_series_is_refused(reporter: Reporter) -> None:

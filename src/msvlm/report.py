@@ -12,6 +12,10 @@ DISCLAIMER = (
 )
 
 
+FAINT_NATS = 0.05
+"""Where hiding a slice makes a sentence less likely by no more than this, the slice is no evidence."""
+
+
 class Status(StrEnum):
     """Only a person's signature moves a report out of `draft`."""
 
@@ -30,12 +34,19 @@ class Evidence:
         instance_number: DICOM Instance Number, by which viewers name the slice; None where the source has none.
         score: how much less likely the sentence becomes without the slice and its neighbours, in nats;
             larger is stronger.
+        slice_count: how many slices the series has; None where that is not known.
     """
 
     series_key: str
     slice_index: int
     score: float
     instance_number: int | None = None
+    slice_count: int | None = None
+
+    @property
+    def is_faint(self) -> bool:
+        """Whether the sentence is as likely without the slice: it was looked at, and decides nothing by itself."""
+        return self.score < FAINT_NATS
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,10 @@ class Report:
         model: name and weights hash of the model that wrote it.
         series_used: keys of the series that the model read.
         left_out: what of the study was not read, and why.
-        warnings: what a reader must know, for example that the study lies outside what the model was trained on.
+        warnings: what a reader must know, for example that part of the body lies outside what the model sees.
+        trained_on: what the model was trained on, in a reader's words; empty where that is not known.
+        outside_training: why the study lies outside what the model was trained on; empty where it does not, or where
+            nothing is known of that.
     """
 
     study_key: str
@@ -79,6 +93,8 @@ class Report:
     series_used: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+    trained_on: str = ""
+    outside_training: tuple[str, ...] = ()
     status: Status = Status.DRAFT
     disclaimer: str = DISCLAIMER
 
@@ -116,6 +132,7 @@ class Report:
                     "series_used": tuple(fields["series_used"]),
                     "left_out": tuple(LeftOut(**item) for item in fields["left_out"]),
                     "warnings": tuple(fields["warnings"]),
+                    "outside_training": tuple(fields["outside_training"]),
                     "status": Status(fields["status"]),
                 }
             )

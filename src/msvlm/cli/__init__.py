@@ -30,9 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = tyro.cli(Verb, prog="msvlm", description=_DESCRIPTION, args=given)
         verb.run()
     except MsvlmError as error:
-        from importlib.metadata import version
-
         print(f"msvlm: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # Its text holds the path, and paths hold patients' names. A reader or writer that knows more raises MsvlmError.
+        print(f"msvlm: a file or folder cannot be used: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("msvlm: stopped", file=sys.stderr)

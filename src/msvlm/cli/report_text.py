@@ -4,14 +4,15 @@ import textwrap
 
 from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
-from msvlm.reporting.documents import evidence_text
+from msvlm.reporting.documents import notices
+from msvlm.reporting.evidence_text import evidence_text
 
 _WIDTH = 100
 
 
 def report_to_text(report: Report) -> str:
-    """A drafted report for reading: warnings first, probabilities, then each sentence and the slices it rests on."""
-    lines = [wrapped(f"Warning: {warning}", 0) for warning in report.warnings]
+    """A drafted report for reading: what to know first, probabilities, then each sentence and what it rests on."""
+    lines = [wrapped(notice, 0) for notice in notices(report)]
     lines += ["", "Findings head (probability that it is there)"]
     ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
     cells = [f"{probability:5.2f}  {label_of(name):<38}" for name, probability in ranked]
@@ -31,4 +32,4 @@ def wrapped(text: str, indent: int) -> str:
 def _sentence(sentence: Sentence) -> str:
     evidence = evidence_text(sentence)
     note = f"[{evidence + '; ' if evidence else ''}support {sentence.support:.2f}]"
-    return f"{wrapped(sentence.text, 2)}\n      {note}"
+    return f"{wrapped(sentence.text, 2)}\n{wrapped(note, 6)}"

@@ -22,11 +22,11 @@ class Inspect:
     """Tells what a study holds and what of it cannot be read, and why, before any model is run.
 
     Attributes:
-        study: a folder, a zip, a DICOM file or a NIfTI file.
+        study: a folder, a zip, a DICOM file or a NIfTI file; or several files, all of one study.
         json: as JSON instead of text.
     """
 
-    study: Annotated[Positional[Path], arg(metavar="STUDY")]
+    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY")]
     json: bool = False
 
     def run(self) -> None:
@@ -42,21 +42,22 @@ class Report:
     """Drafts the report of a study, each sentence with the slices that it rests on.
 
     Attributes:
-        study: a folder, a zip, a DICOM file or a NIfTI file.
+        study: a folder, a zip, a DICOM file or a NIfTI file; or several files, all of one study.
         model: a model's folder, or its name on the hub; the bundled model where none is named.
-        output: folder for report.json, report.md and key_slices.png.
+        output: folder for report.json, report.md and key_slices.png; where none is named, report/ and the study's key.
         device: a torch device; auto takes a GPU where there is one.
     """
 
-    study: Annotated[Positional[Path], arg(metavar="STUDY")]
+    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY")]
     model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
-    output: Path = Path("report")
+    output: Annotated[Path | None, arg(metavar="PATH")] = None
     device: str = "auto"
 
     def run(self) -> None:
         from msvlm.imaging.read import read_study
 
-        _report(read_study(self.study), self.model, self.output, self.device)
+        study = read_study(self.study)
+        _report(study, self.model, self.output or Path("report") / study.key, self.device)
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":
     """Drafts, prints and writes the report of a study that was read."""
     from msvlm.cli.report_text import report_to_text
+    from msvlm.data.atomic_folder import check_writable
     from msvlm.imaging.inspect import describe_study
     from msvlm.report import DISCLAIMER
     from msvlm.reporting.documents import write_documents
     from msvlm.reporting.reporter import Reporter
 
+    check_writable(output)
     print(f"{DISCLAIMER}\n\n{describe_study(study).to_text()}\n", flush=True)
     report = Reporter.from_pretrained(model, device).write(study)
     print(report_to_text(report))

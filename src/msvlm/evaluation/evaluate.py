@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from msvlm.batch import StudyBatch
+from msvlm.data.atomic_folder import check_writable, replace_files
 from msvlm.data.collate import to_study_batch
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
@@ -26,8 +27,10 @@ from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import draft, vectors_hash
 from msvlm.reporting.out_of_domain import summarise
 from msvlm.reporting.reporter import Reporter
+from msvlm.study import LeftOut
 
 GENERATED = "generated report"
+ANOTHER_IMAGE = "another patient's image"
 STUDIES_AT_ONCE = 8
 
 
@@ -61,9 +64,10 @@ def evaluate(
     it the slices are encoded here. `limit` takes the first studies of the split only.
 
     Raises:
-        DataError: the split is empty, or none of its studies is prepared.
+        DataError: the split is empty, none of its studies is prepared, or `output` cannot be written.
         InputMismatchError: the slices were prepared, or the vectors made, for another model.
     """
+    check_writable(output)
     listed = read_manifest(manifest)
     chosen = listed.split(split)[:limit]
     store = PreparedStore.open(prepared)
@@ -73,10 +77,11 @@ def evaluate(
     studies = tuple(study for study in chosen if study.key in store)
     if not studies:
         raise DataError(f"none of {len(chosen)} {split} studies is prepared; run `msvlm prepare` on this manifest")
-    of_model = _answers_of_model(reporter, StudyDataset(studies, store, vector_store))
+    patients = tuple(study.patient for study in studies)
+    others, rows_left_out = _others(patients)
+    of_model = _answers_of_model(reporter, StudyDataset(studies, store, vector_store), others)
     answers = of_model.answers + _trivial_answers(listed, len(studies)) + _ridge_answers(listed, store, studies)
     truth = tuple(study.statements() for study in studies)
-    patients = tuple(study.patient for study in studies)
     evaluation = Evaluation(
         model=reporter.name,
         split=split,
@@ -85,6 +90,7 @@ def evaluate(
         rows=tuple(score_answer(answer, truth, patients) for answer in answers),
         not_prepared=tuple(study.key for study in chosen if study.key not in store),
         outside=of_model.outside,
+        rows_left_out=rows_left_out,
     )
     _write(evaluation, of_model.reports, output)
     return evaluation
@@ -102,8 +108,16 @@ class _ModelAnswers:
     outside: int | None
 
 
-def _answers_of_model(reporter: Reporter, dataset: StudyDataset) -> _ModelAnswers:
-    """The rows that need the model: drafts, the findings head, and both controls of the image."""
+def _others(patients: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[LeftOut, ...]]:
+    """For each study the row of another patient's; where there are too few others, the row that is left out and why."""
+    try:
+        return another_patients(patients), ()
+    except DataError as error:
+        return None, (LeftOut(ANOTHER_IMAGE, str(error)),)
+
+
+def _answers_of_model(reporter: Reporter, dataset: StudyDataset, others: NDArray[np.int64] | None) -> _ModelAnswers:
+    """The rows that need the model: drafts, the findings head, and the controls of the image."""
     model, text = reporter.model, reporter.text
     texts: list[str] = []
     blind_texts: list[str] = []
@@ -129,10 +143,8 @@ def _answers_of_model(reporter: Reporter, dataset: StudyDataset) -> _ModelAnswer
         ),
         answer_of_texts("no image", tuple(blind_texts)),
     ]
-    patients = [study.patient for study in studies]
-    if len(set(patients)) > 1:
-        others = another_patients(patients)
-        answers.append(answer_of_texts("another patient's image", tuple(texts[row] for row in others)))
+    if others is not None:
+        answers.append(answer_of_texts(ANOTHER_IMAGE, tuple(texts[row] for row in others)))
     reports = tuple(
         ScoredReport(study.key, study.patient, join_report(study.findings, study.impression), text, blind)
         for study, text, blind in zip(studies, texts, blind_texts, strict=True)
@@ -211,12 +223,11 @@ def _split(manifest: Manifest, split: str) -> tuple[ManifestStudy, ...]:
 
 
 def _write(evaluation: Evaluation, reports: Sequence[ScoredReport], output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(asdict(report), ensure_ascii=False) + "\n" for report in reports)
-    for name, content in (
-        ("scores.txt", evaluation.to_text()),
-        ("scores.json", evaluation.to_json() + "\n"),
-        ("scores.csv", evaluation.to_csv()),
-        ("reports.jsonl", lines),
-    ):
-        (output / name).write_text(content, encoding="utf-8")
+    contents = {
+        "scores.txt": evaluation.to_text(),
+        "scores.json": evaluation.to_json() + "\n",
+        "scores.csv": evaluation.to_csv(),
+        "reports.jsonl": lines,
+    }
+    replace_files(output, {name: content.encode() for name, content in contents.items()})

@@ -22,6 +22,7 @@ from msvlm.evaluation.clinical_metrics import (
 )
 from msvlm.findings import CHEST_FINDINGS, Statements
 from msvlm.labeling import label_report
+from msvlm.study import LeftOut
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Evaluation:
         not_prepared: keys of the split's studies that could not be scored, as no prepared slices of them are there.
         outside: how many studies have a series that does not look like what the model was trained on; None where the
             model has no record of that.
+        rows_left_out: rows that could not be made of these studies, and why.
     """
 
     model: str
@@ -86,6 +88,7 @@ class Evaluation:
     rows: tuple[ScoreRow, ...]
     not_prepared: tuple[str, ...] = ()
     outside: int | None = None
+    rows_left_out: tuple[LeftOut, ...] = ()
 
     def row(self, name: str) -> ScoreRow:
         """The row of that name."""
@@ -110,6 +113,7 @@ class Evaluation:
                 f"{_number(row.places.side if row.places else None, 7)}"
                 f"{_number(row.places.lobe if row.places else None, 7)}{_number(row.distinct, 9)}"
             )
+        lines += [f"{item.name:<28}left out: {item.reason}" for item in self.rows_left_out]
         shown = [row for row in self.rows if row.auc is not None or row.places is not None][:4]
         heads = "".join(f"{row.name[:18]:>20}" for row in shown)
         lines += ["", f"{'F1 (AUC)':<38}{'studies':>8}{heads}"]

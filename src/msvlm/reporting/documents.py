@@ -1,10 +1,13 @@
 """Report -> documents for people: report.json, report.md, and one picture of the key slices."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from msvlm.data.atomic_folder import replace_files
 from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
+from msvlm.reporting.evidence_text import evidence_text
 from msvlm.reporting.key_slices import draw_key_slices
 from msvlm.study import Study
 
@@ -19,19 +22,37 @@ class Documents:
 
 
 def write_documents(report: Report, study: Study, folder: Path) -> Documents:
-    """Writes report.json, report.md and key_slices.png into a folder, which is made where it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes report.json, report.md and key_slices.png into a folder, which is made where it is not there.
+
+    They replace an older report's as a whole: no folder holds documents of two reports, even when this is killed.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
     documents = Documents(folder / "report.json", folder / "report.md", folder / "key_slices.png")
-    documents.report_json.write_text(report.to_json() + "\n", encoding="utf-8")
-    documents.report_markdown.write_text(to_markdown(report, documents.key_slices.name), encoding="utf-8")
-    draw_key_slices(report, study).save(documents.key_slices, optimize=True)
+    picture = io.BytesIO()
+    draw_key_slices(report, study).save(picture, "PNG", optimize=True)
+    contents = {
+        documents.report_json.name: (report.to_json() + "\n").encode(),
+        documents.report_markdown.name: to_markdown(report, documents.key_slices.name).encode(),
+        documents.key_slices.name: picture.getvalue(),
+    }
+    replace_files(folder, contents)
     return documents
 
 
+def notices(report: Report) -> tuple[str, ...]:
+    """What a reader must know before a report: what its model was trained on, what lies outside that, warnings."""
+    trained_on = (f"The model was trained on {report.trained_on}.",) if report.trained_on else ()
+    outside = (f"Outside what the model was trained on: {reason}" for reason in report.outside_training)
+    return (*trained_on, *outside, *(f"Warning: {warning}" for warning in report.warnings))
+
+
 def to_markdown(report: Report, picture: str = "") -> str:
-    """The report as Markdown; each sentence is followed by its slices, counted from 1, and by its support."""
+    """The report as Markdown; each sentence is followed by what it rests on, and by its support."""
     lines = [f"# Report of study {report.study_key}", "", f"**{report.disclaimer}**", ""]
-    lines += [f"> Warning: {warning}" for warning in report.warnings] + [""] * bool(report.warnings)
+    for notice in notices(report):
+        lines += [f"> {_escaped(notice)}", ""]
     for title, sentences in (("Findings", report.findings_sentences), ("Impression", report.impression_sentences)):
         lines += [f"## {title}", "", *(f"- {_with_evidence(sentence)}" for sentence in sentences), ""]
     if picture:
@@ -43,17 +64,6 @@ def to_markdown(report: Report, picture: str = "") -> str:
     lines += [f"- left out: {_escaped(item.name)}: {_escaped(item.reason)}" for item in report.left_out]
     lines += [""] * bool(report.left_out) + [f"Model: {report.model}. Status: {report.status}.", ""]
     return "\n".join(lines)
-
-
-def evidence_text(sentence: Sentence) -> str:
-    """The slices of a sentence in a reader's words, slices counted from 1; empty where it has none."""
-    slices: dict[str, list[int]] = {}
-    for piece in sentence.evidence:
-        slices.setdefault(piece.series_key, []).append(piece.slice_index + 1)
-    return "; ".join(
-        f"{key} slice{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-        for key, numbers in slices.items()
-    )
 
 
 def _with_evidence(sentence: Sentence) -> str:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
 from msvlm.findings import Certainty, FindingStatement
+from msvlm.report import FAINT_NATS
 
 ZONES = 12
 PLACES = 36
 PLACES_A_SENTENCE = 3
 HIDDEN_MM = 6.0
 """A slice is hidden with all slices of its series that lie no farther than this from it, and one neighbour at least."""
-FAINT_NATS = 0.05
-"""A drop smaller than this is no evidence."""
 
 Score = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """Which slices are hidden (hidings, slices) -> log-probability of each sentence, in nats (hidings, sentences)."""
@@ -50,7 +49,8 @@ class Grounds:
 
     Attributes:
         slices: indices into the batch's slices, strongest first.
-        drops_nats: how much the sentence's log-probability falls where that slice and its neighbours are hidden.
+        drops_nats: how much the sentence's log-probability falls where that slice and its neighbours are hidden; below
+            `FAINT_NATS` where no slice by itself matters, for the one that the findings head looked at most.
     """
 
     slices: tuple[int, ...]
@@ -58,7 +58,7 @@ class Grounds:
 
 
 def find_grounds(batch: StudyBatch, sentences: tuple[ScoredSentence, ...], score: Score) -> tuple[Grounds, ...]:
-    """The grounds of each sentence of one study's answer; a positive sentence always has one."""
+    """The grounds of each sentence of one study's answer; none where no slice matters and the head preferred none."""
     if not sentences:
         return ()
     slices = len(batch.study_index)
@@ -76,8 +76,8 @@ def find_grounds(batch: StudyBatch, sentences: tuple[ScoredSentence, ...], score
 def _grounds(places: NDArray[np.int64], drops: NDArray[np.float64], sentence: ScoredSentence) -> Grounds:
     order = np.argsort(-drops, kind="stable")[:PLACES_A_SENTENCE]
     kept = [rank for rank in order if drops[rank] >= FAINT_NATS]
-    if not kept and sentence.is_positive:
-        kept = [order[0]]
+    if not kept and sentence.is_positive and sentence.slice_preferences is not None:
+        kept = [int(np.argmax(sentence.slice_preferences[places]))]
     return Grounds(tuple(int(places[rank]) for rank in kept), tuple(float(drops[rank]) for rank in kept))
 
 

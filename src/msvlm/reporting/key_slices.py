@@ -7,39 +7,52 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, label_of
+from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, Certainty, label_of
 from msvlm.imaging.preprocess import to_display_orientation
+from msvlm.labeling import label_sentence
 from msvlm.report import Report, Sentence
-from msvlm.study import Modality, Series, Study
+from msvlm.reporting.evidence_text import NO_SINGLE_SLICE, place_text
+from msvlm.study import Modality, Plane, Series, Study
 
 TILE_PIXELS = 288
 _CAPTION_LINES = 5
 _LINE_PIXELS = 17
 _CHARACTERS = 46
 _MARGIN = 10
+_SIDES = {Plane.AXIAL: ("R", "L"), Plane.CORONAL: ("R", "L"), Plane.SAGITTAL: ("A", "P")}
+"""What stands at the left and at the right edge of a slice that `to_display_orientation` shows."""
 
 
 @dataclass(frozen=True)
 class _KeySlice:
     title: str
-    place: str
+    place: tuple[str, ...]
     sentence: str
     picture: Image.Image
 
 
-def key_sentences(report: Report) -> tuple[Sentence, ...]:
-    """The first sentence of each positive finding that rests on a slice, those of the findings section first."""
-    chosen: dict[str, Sentence] = {}
+@dataclass(frozen=True)
+class KeyFinding:
+    """A positive finding, and the first sentence that states it and rests on a slice."""
+
+    finding: str
+    sentence: Sentence
+
+
+def key_findings(report: Report) -> tuple[KeyFinding, ...]:
+    """Each positive finding that rests on a slice once, in reading order; a sentence may state several."""
+    chosen: dict[str, KeyFinding] = {}
     for sentence in report.sentences:
-        if sentence.is_positive and sentence.finding and sentence.evidence:
-            chosen.setdefault(sentence.finding, sentence)
+        if sentence.is_positive and sentence.evidence:
+            for finding in _stated(sentence):
+                chosen.setdefault(finding, KeyFinding(finding, sentence))
     return tuple(chosen.values())
 
 
 def draw_key_slices(report: Report, study: Study) -> Image.Image:
     """The picture. The same report and study give the same pixels; without a positive finding it says so."""
     by_key = {series.key: series for series in study.series}
-    tiles = [_key_slice(sentence, by_key[sentence.evidence[0].series_key]) for sentence in key_sentences(report)]
+    tiles = [_key_slice(key, by_key[key.sentence.evidence[0].series_key]) for key in key_findings(report)]
     columns = max(1, min(4, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     tile_height = TILE_PIXELS + (_CAPTION_LINES + 1) * _LINE_PIXELS + _MARGIN
@@ -57,19 +70,26 @@ def draw_key_slices(report: Report, study: Study) -> Image.Image:
         top = header + (index // columns) * tile_height
         sheet.paste(tile.picture, (left, top))
         draw.text((left, top + TILE_PIXELS + 2), tile.title, 255, large)
-        words = textwrap.wrap(tile.sentence, _CHARACTERS, max_lines=_CAPTION_LINES - 1, placeholder=" ...")
-        for line, text in enumerate((tile.place, *words)):
+        room = _CAPTION_LINES - len(tile.place)
+        words = textwrap.wrap(tile.sentence, _CHARACTERS, max_lines=room, placeholder=" ...")
+        for line, text in enumerate((*tile.place, *words)):
             draw.text((left, top + TILE_PIXELS + 4 + (line + 1) * _LINE_PIXELS), text, 200, small)
     return sheet
 
 
-def _key_slice(sentence: Sentence, series: Series) -> _KeySlice:
-    evidence = sentence.evidence[0]
+def _stated(sentence: Sentence) -> list[str]:
+    """What a sentence is about first, then what else its words call present or possible."""
+    stated = [item.name for item in label_sentence(sentence.text) if item.certainty is not Certainty.ABSENT]
+    return list(dict.fromkeys([sentence.finding, *stated] if sentence.finding else stated))
+
+
+def _key_slice(key: KeyFinding, series: Series) -> _KeySlice:
+    evidence = key.sentence.evidence[0]
     shown, slice_indices = to_display_orientation(series)
     index = int(np.flatnonzero(slice_indices == evidence.slice_index)[0])
-    label = label_of(sentence.finding)
-    place = f"{series.key}, slice {evidence.slice_index + 1} of {len(series.voxels)}"
-    return _KeySlice(label, place, sentence.text, _tile(shown, index, _window(sentence.finding, shown)))
+    place = (place_text([evidence]), *([NO_SINGLE_SLICE] if evidence.is_faint else []))
+    picture = _tile(shown, index, _window(key.finding, shown))
+    return _KeySlice(label_of(key.finding), place, key.sentence.text, picture)
 
 
 def _window(finding: str, series: Series) -> tuple[float, float]:
@@ -80,7 +100,7 @@ def _window(finding: str, series: Series) -> tuple[float, float]:
 
 
 def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Image:
-    """The slice in a square, its proportions those of the patient, black around it."""
+    """The slice in a square, its proportions those of the patient, black around it, its sides named."""
     low, high = window
     grey: NDArray[np.uint8] = (np.clip((series.voxels[index] - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8)
     row_mm, column_mm = series.pixel_spacing_mm
@@ -90,4 +110,9 @@ def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Imag
     tile = Image.new("L", (TILE_PIXELS, TILE_PIXELS), 0)
     resized = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)
     tile.paste(resized, ((TILE_PIXELS - size[0]) // 2, (TILE_PIXELS - size[1]) // 2))
+    draw = ImageDraw.Draw(tile)
+    for side, place, anchor in zip(_SIDES[series.plane], (4, TILE_PIXELS - 4), ("lm", "rm"), strict=True):
+        draw.text(
+            (place, TILE_PIXELS // 2), side, 255, ImageFont.load_default(15), anchor, stroke_width=2, stroke_fill=0
+        )
     return tile

@@ -58,7 +58,7 @@ class TrainingDomain:
         squares = float((along**2 / self.variances).sum()) + max(residual, 0.0) / self.residual_variance
         return float(np.sqrt(squares / len(summary)))
 
-    def warnings(self, series: Series, summary: NDArray[np.float32]) -> tuple[str, ...]:
+    def reasons_outside(self, series: Series, summary: NDArray[np.float32]) -> tuple[str, ...]:
         """Why this series lies outside what the model was trained on; empty where it does not."""
         found = []
         if series.modality.value not in self.modalities:

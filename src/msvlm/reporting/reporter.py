@@ -1,6 +1,6 @@
 """Reporter: a model, its tokenizer and how it wants its input, behind one door. Study -> Report."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from msvlm.data.collate import to_study_batch
 from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import Certainty
+from msvlm.imaging.field_of_view import share_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
 from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder
 from msvlm.model.ms_vlm import MsVlm
@@ -23,6 +24,8 @@ from msvlm.reporting.sentences import SentenceScorer, WrittenSentence, cut
 from msvlm.study import Study
 
 BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
+UNSEEN_SHARE = 0.01
+"""A reader is warned where more of the body than this lies outside what the model sees."""
 
 
 class Reporter:
@@ -76,7 +79,7 @@ class Reporter:
             batch = self.model.encode(to_study_batch([prepared], self.model.config.input).to(self.device))
         drafts = draft(self.model, self.text, batch)
         written = cut(self.text, drafts.texts[0])
-        sentences = self._with_evidence(prepared, batch, drafts, written)
+        sentences = self._with_evidence(_places(prepared, study), batch, drafts, written)
         names = self.model.config.findings_head.findings
         return Report(
             study_key=study.key,
@@ -86,11 +89,13 @@ class Reporter:
             model=self.name,
             series_used=tuple(series.key for series in prepared.series),
             left_out=study.left_out,
-            warnings=self._warnings(study, batch),
+            warnings=self._warnings(study),
+            trained_on=self.domain.trained_on if self.domain is not None else "",
+            outside_training=self._outside_training(study, batch),
         )
 
     def _with_evidence(
-        self, prepared: PreparedStudy, batch: StudyBatch, drafts: Drafts, written: tuple[WrittenSentence, ...]
+        self, places: list[Evidence], batch: StudyBatch, drafts: Drafts, written: tuple[WrittenSentence, ...]
     ) -> tuple[Sentence, ...]:
         if not written:
             return ()
@@ -98,7 +103,6 @@ class Reporter:
         attention = drafts.findings.slice_attention.float().cpu().numpy()
         scored = tuple(ScoredSentence(one.statements, self._preferences(one, attention)) for one in written)
         fluency = np.exp(scorer(np.zeros((1, len(attention)), dtype=bool))[0] / scorer.lengths)
-        places = _places(prepared)
         return tuple(
             Sentence(
                 text=one.span.text,
@@ -126,16 +130,34 @@ class Reporter:
                 odds.append(1.0 - there if item.certainty is Certainty.ABSENT else there)
         return min(odds, default=fluency)
 
-    def _warnings(self, study: Study, batch: StudyBatch) -> tuple[str, ...]:
+    def _warnings(self, study: Study) -> tuple[str, ...]:
+        found = []
         if self.domain is None:
-            return ("nothing is known of what this model was trained on, so that no series could be compared with it",)
+            found.append(
+                "nothing is known of what this model was trained on, so that no series could be compared with it"
+            )
+        config = self.model.config.input
+        high_mm, wide_mm = config.rows * config.pixel_spacing_mm, config.columns * config.pixel_spacing_mm
+        for series in study.series:
+            share = share_outside_field(series, config)
+            if share > UNSEEN_SHARE:
+                found.append(
+                    f"{series.key}: {share:.0%} of the body lies outside the {wide_mm:.0f} x {high_mm:.0f} mm that the "
+                    "model sees about the middle of each slice"
+                )
+        return tuple(found)
+
+    def _outside_training(self, study: Study, batch: StudyBatch) -> tuple[str, ...]:
+        if self.domain is None:
+            return ()
         assert batch.slice_vectors is not None
         vectors = batch.slice_vectors.float().cpu().numpy()
         series_index = batch.series_index.cpu().numpy()
-        found = [f"the model was trained on {self.domain.trained_on}"] if self.domain.trained_on else []
-        for index, series in enumerate(study.series):
-            found += self.domain.warnings(series, summarise(vectors[series_index == index]))
-        return tuple(found)
+        return tuple(
+            reason
+            for index, series in enumerate(study.series)
+            for reason in self.domain.reasons_outside(series, summarise(vectors[series_index == index]))
+        )
 
 
 def model_folder(name_or_folder: str | Path | None) -> Path:
@@ -173,19 +195,24 @@ def pick_device(device: str) -> torch.device:
         ) from error
 
 
-@dataclass(frozen=True)
-class _Place:
-    series_key: str
-    slice_index: int
+def _places(prepared: PreparedStudy, study: Study) -> list[Evidence]:
+    """Of each slice of the batch: its series, and where it stood in the series as it was read; no score yet."""
+    read = {series.key: series for series in study.series}
+    return [
+        Evidence(
+            series_key=series.key,
+            slice_index=index,
+            score=0.0,
+            instance_number=None if numbers is None else int(numbers[index]),
+            slice_count=len(read[series.key].voxels),
+        )
+        for series in prepared.series
+        for numbers in (read[series.key].instance_numbers,)
+        for index in series.slice_indices.tolist()
+    ]
 
 
-def _places(prepared: PreparedStudy) -> list[_Place]:
-    """Of each slice of the batch: its series, and where it stood in the series as it was read."""
-    return [_Place(series.key, int(index)) for series in prepared.series for index in series.slice_indices]
-
-
-def _evidence(grounds: Grounds, places: list[_Place]) -> tuple[Evidence, ...]:
+def _evidence(grounds: Grounds, places: list[Evidence]) -> tuple[Evidence, ...]:
     return tuple(
-        Evidence(places[index].series_key, places[index].slice_index, drop)
-        for index, drop in zip(grounds.slices, grounds.drops_nats, strict=True)
+        replace(places[index], score=drop) for index, drop in zip(grounds.slices, grounds.drops_nats, strict=True)
     )
