@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,28 @@ def test_the_ridge_solves_the_normal_equations() -> None:
             for penalty in RIDGE_PENALTIES
         ]
         assert any(np.allclose(ridge.weights[:, finding], weights, atol=1e-8) for weights in wanted)
+
+
+def test_the_ridge_is_the_same_whether_studies_or_features_outnumber_the_others() -> None:
+    """Features that are nothing but 0 change no answer, and turn a fit of many studies into one of many features."""
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(40, 8)).astype(np.float32)
+    presence = features[:, :2] + rng.normal(size=(40, 2)) > 0
+    wide = np.hstack([features, np.zeros((40, 60), np.float32)])
+    few, many = (fit_hu_ridge(RidgeData(each, presence), RidgeData(each, presence)) for each in (features, wide))
+    np.testing.assert_allclose(many.weights[:8], few.weights, atol=1e-9)
+    np.testing.assert_allclose(many.thresholds, few.thresholds, atol=1e-9)
+
+
+def test_many_studies_need_no_matrix_of_studies_by_studies() -> None:
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(3000, 10)).astype(np.float32)
+    data = RidgeData(features, features[:, :2] > 0)
+    tracemalloc.start()
+    fit_hu_ridge(data, data)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 3000 * 3000
 
 
 def test_the_ridge_finds_a_signal_and_refuses_an_empty_split() -> None:

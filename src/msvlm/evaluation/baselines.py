@@ -110,17 +110,24 @@ def fit_hu_ridge(training: RidgeData, validation: RidgeData) -> HuRidge:
     scale = np.maximum(training.features.std(0, dtype=np.float64), 1e-6)
     standardised = (training.features - mean) / scale
     intercepts = training.presence.mean(0, dtype=np.float64)
-    eigenvalues, eigenvectors = np.linalg.eigh(standardised @ standardised.T)
-    projected = eigenvectors.T @ (training.presence - intercepts)
-    candidates = [
-        standardised.T @ (eigenvectors @ (projected / (eigenvalues + penalty)[:, None])) for penalty in RIDGE_PENALTIES
-    ]
+    candidates = _ridge_weights(standardised, training.presence - intercepts)
     seen = (validation.features - mean) / scale
     areas = np.array([np.nan_to_num(area_under_curve(validation.presence, seen @ each)) for each in candidates])
     best = areas.argmax(0)
     weights = np.stack([candidates[choice][:, finding] for finding, choice in enumerate(best)], axis=1)
     thresholds = best_thresholds(validation.presence, seen @ weights + intercepts)
     return HuRidge(mean, scale, weights, intercepts, thresholds)
+
+
+def _ridge_weights(features: NDArray[np.float64], targets: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """(features, findings) for each penalty; what is decomposed is as large as the fewer of studies and features."""
+    if len(features) > features.shape[1]:
+        eigenvalues, eigenvectors = np.linalg.eigh(features.T @ features)
+        projected = eigenvectors.T @ (features.T @ targets)
+        return [eigenvectors @ (projected / (eigenvalues + penalty)[:, None]) for penalty in RIDGE_PENALTIES]
+    eigenvalues, eigenvectors = np.linalg.eigh(features @ features.T)
+    projected = eigenvectors.T @ targets
+    return [features.T @ (eigenvectors @ (projected / (eigenvalues + penalty)[:, None])) for penalty in RIDGE_PENALTIES]
 
 
 def best_thresholds(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> NDArray[np.float64]:
