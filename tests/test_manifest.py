@@ -1,5 +1,6 @@
 """The list of studies: what is written is read back, and what is wrong in it is named."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,3 +118,12 @@ def test_keys_that_cannot_name_a_folder_are_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["a", "valid_1_a_1", "1.2.840.113", "phantom-000001"])
 def test_plain_keys_are_taken(key: str) -> None:
     assert check_key(key) == key
+
+
+def test_the_form_that_the_readme_shows_is_read(tmp_path: Path) -> None:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```json\n(.*?)```", readme, re.DOTALL)
+    assert shown is not None
+    (tmp_path / "m.jsonl").write_text(shown[1])
+    study = read_manifest(tmp_path / "m.jsonl").studies[0]
+    assert study.findings and study.impression and study.series
