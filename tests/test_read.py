@@ -1,10 +1,16 @@
 """read_study: the one door, whatever the caller points at."""
 
+import os
+import subprocess
+import sys
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from dicom_files import assert_same_series, ct_series, mr_series, written
+from dicom_files import assert_same_series, ct_series, mr_series, set_values, written
 
 from msvlm.errors import StudyError
 from msvlm.imaging.read import read_study
@@ -88,3 +94,107 @@ def test_the_key_is_the_callers_or_a_hash_that_tells_nothing(tmp_path: Path) -> 
     assert key.startswith("study-")
     assert len(key) == 16
     assert "jane" not in key.lower()
+
+
+def test_volumes_of_different_patients_have_different_keys_whatever_their_files_are_called(tmp_path: Path) -> None:
+    keys = []
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        write_nifti(ct_series(seed=seed), tmp_path / str(seed) / "ct.nii.gz")
+        keys.append(read_study(tmp_path / str(seed) / "ct.nii.gz").key)
+    assert keys[0] != keys[1]
+
+
+def test_a_volume_has_one_key_wherever_and_however_it_lies(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "copy.nii"):
+        write_nifti(ct_series(), tmp_path / name)
+    write_nifti(mr_series(), tmp_path / "mr.nii")
+    assert read_study(tmp_path / "ct.nii.gz").key == read_study(tmp_path / "copy.nii").key
+    both = [tmp_path / "ct.nii.gz", tmp_path / "mr.nii"]
+    assert read_study(both).key == read_study(both[::-1]).key != read_study(both[0]).key
+
+
+def test_dicom_without_a_study_uid_is_known_by_its_voxels(tmp_path: Path) -> None:
+    keys = []
+    for name, seed in (("a", 0), ("b", 1), ("c", 0)):
+        for path in written(tmp_path / name / "scan", ct_series(seed=seed)):
+            set_values(path, StudyInstanceUID=None)
+        keys.append(read_study(tmp_path / name / "scan").key)
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_one_voxel_makes_another_study(tmp_path: Path) -> None:
+    voxels = ct_series().voxels.copy()
+    voxels[3, 3, 3] += 1
+    write_nifti(ct_series(), tmp_path / "a.nii")
+    write_nifti(replace(ct_series(), voxels=voxels), tmp_path / "b.nii")
+    assert read_study(tmp_path / "a.nii").key != read_study(tmp_path / "b.nii").key
+
+
+AS_NOBODY = """
+import os, sys
+import msvlm.imaging.dicom
+from msvlm.errors import StudyError
+from msvlm.imaging.read import read_study
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    study = read_study(sys.argv[1])
+    print([len(series.voxels) for series in study.series], *(f"{each.name}: {each.reason}" for each in study.left_out))
+except StudyError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may look into, unlike pytest's own."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def read_as_nobody(path: Path) -> str:
+    run = subprocess.run([sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True, check=False)
+    assert "Traceback" not in run.stderr, run.stderr
+    assert "doe" not in run.stdout.lower().replace("does not", "")
+    return run.stdout
+
+
+def test_a_folder_that_may_not_be_read_is_named_by_its_number(open_folder: Path) -> None:
+    written(open_folder / "a", ct_series())
+    written(open_folder / "Doe_Jane", ct_series())
+    (open_folder / "Doe_Jane").chmod(0)
+    told = read_as_nobody(open_folder)
+    assert told.startswith("[8] folder 2: cannot be opened (Permission denied); give the right to read it")
+    assert "no file in the input: folder 1: cannot be opened (Permission denied)" in read_as_nobody(
+        open_folder / "Doe_Jane"
+    )
+    told = read_as_nobody(open_folder / "Doe_Jane" / "s2")
+    assert told.startswith("the input cannot be opened (Permission denied); give the right to read it, or copy it")
+
+
+def test_a_file_that_may_not_be_read_is_named_by_its_number(open_folder: Path) -> None:
+    paths = written(open_folder, ct_series())
+    paths[2].rename(open_folder / "Doe_Jane")
+    (open_folder / "Doe_Jane").chmod(0)
+    told = read_as_nobody(open_folder)
+    assert told.startswith("[7] file 1: cannot be opened: no right to read it")
+    assert read_as_nobody(open_folder / "Doe_Jane").startswith("nothing usable in 1 file: file 1: cannot be opened")
+
+
+def test_links_to_folders_are_named_and_not_followed(tmp_path: Path) -> None:
+    written(tmp_path / "scan")
+    (tmp_path / "scan" / "Jane_Doe").symlink_to(tmp_path)
+    (tmp_path / "scan" / "nowhere").symlink_to(tmp_path / "Jane_Doe")
+    os.mkfifo(tmp_path / "scan" / "pipe")
+    study = read_study(tmp_path / "scan")
+    assert_same_series(study.series[0], ct_series())
+    assert [(item.name, item.reason[:24]) for item in study.left_out] == [
+        ("files 1, 2", "cannot be opened: no rig"),
+        ("folder 2", "a link to a folder, not "),
+    ]
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(StudyError, match="path 1 of 1 does not exist"):
+        read_study(tmp_path / "circle")

@@ -179,7 +179,8 @@ class Series:
         if np.linalg.norm(steps[worst] - step) > tolerance_mm:
             raise GeometryError(
                 f"{self.key}: slices are {gaps_mm[worst]:.2f} mm apart between "
-                f"{neighbours_in_words(worst, self.instance_numbers)} and {np.linalg.norm(step):.2f} mm on average; use positions_ras_mm, slice by slice"
+                f"{neighbours_in_words(worst, self.instance_numbers)} and {np.linalg.norm(step):.2f} mm on average; "
+                "use positions_ras_mm, slice by slice"
             )
         for steps_in_plane in (self.row_steps_ras_mm, self.column_steps_ras_mm):
             if np.abs(steps_in_plane - steps_in_plane[0]).max() > 1e-3:

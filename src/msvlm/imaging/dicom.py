@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import StudyError
-from msvlm.imaging.dicom_header import DicomHeader, read_header, silent_pydicom
+from msvlm.imaging.dicom_header import DicomHeader, read_header
 from msvlm.imaging.dicom_pixels import DecodedSlice, decoded, rescaled
 from msvlm.imaging.geometry import LPS_TO_RAS, notes_on_places
 from msvlm.imaging.screening import reason_to_leave_out
-from msvlm.imaging.source_files import SourceFile
+from msvlm.imaging.silent_pydicom import silent_pydicom
+from msvlm.imaging.source_files import SourceFile, named_files
 from msvlm.imaging.stacks import Stack, positions_along_normal_mm, stacks_of
 from msvlm.study import SPACING_TOLERANCE_MM, LeftOut, Modality, Series, Weighting, neighbours_in_words
 
@@ -50,7 +51,7 @@ def read_dicom(sources: Sequence[SourceFile], keep_single_images: bool = False) 
             found, refused = _series_of(key, members, main_frame, keep_single_images)
             series += found
             left_out += refused
-    return DicomReading(tuple(series), tuple(left_out), _study_key(headers))
+    return DicomReading(tuple(series), tuple(left_out), _study_key(usable))
 
 
 def _headers(sources: Sequence[SourceFile]) -> tuple[list[DicomHeader], list[LeftOut]]:
@@ -64,13 +65,6 @@ def _headers(sources: Sequence[SourceFile]) -> tuple[list[DicomHeader], list[Lef
     if not unreadable:
         return headers, []
     return headers, [LeftOut(named_files(unreadable), "not readable as DICOM: broken or cut short; export them again")]
-
-
-def named_files(sources: Sequence[SourceFile]) -> str:
-    """Files by their place in name order: a name may hold a patient's."""
-    numbers = ", ".join(str(source.number) for source in sources[:5])
-    more = f" and {len(sources) - 5} more" if len(sources) > 5 else ""
-    return f"file {numbers}" if len(sources) == 1 else f"files {numbers}{more}"
 
 
 def _series_keys(headers: Iterable[DicomHeader]) -> dict[tuple[str, int | None], str]:
@@ -133,10 +127,10 @@ def _main_frame_of_reference(usable: dict[str, list[DicomHeader]]) -> str:
     return max(frames, key=frames.count, default="")
 
 
-def _study_key(headers: Sequence[DicomHeader]) -> str:
-    """A one-way hash of the first Study Instance UID; empty where there is none."""
-    uids = [header.study_uid for header in headers if header.study_uid]
-    return f"study-{hashlib.sha256(uids[0].encode()).hexdigest()[:10]}" if uids else ""
+def _study_key(usable: dict[str, list[DicomHeader]]) -> str:
+    """A one-way hash of the one Study Instance UID; empty where there is none."""
+    uid = next((header.study_uid for members in usable.values() for header in members), "")
+    return f"study-{hashlib.sha256(uid.encode()).hexdigest()[:10]}" if uid else ""
 
 
 def _series_of(
@@ -194,7 +188,10 @@ def _read_stack(key: str, stack: Stack, keep_single: bool) -> tuple[Series | Lef
     copies = {0: (), 1: ("an exact copy of a slice dropped",)}.get(
         dropped, (f"{dropped} exact copies of slices dropped",)
     )
-    return _placed(key, kept, copies), refused
+    try:
+        return _placed(key, kept, copies), refused
+    except StudyError as error:
+        return LeftOut(key, str(error)), refused
 
 
 def _decoded(key: str, headers: Sequence[DicomHeader]) -> tuple[list[DecodedSlice], list[LeftOut]]:

@@ -1,21 +1,18 @@
 """One DICOM file's header -> the facts that decide how it is read. Odd values become None, never an error."""
 
-import logging
 import re
 import struct
-import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import gdcm
 import pydicom
-from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
+from msvlm.imaging.body_parts import known_body_part
+from msvlm.imaging.private_b_value import B_VALUE_TAGS, private_b_value
 from msvlm.imaging.source_files import UNREADABLE_ARCHIVE, SourceFile
 from msvlm.imaging.weighting import AcquisitionFacts, weighting_of
 from msvlm.study import Modality, Weighting
@@ -38,10 +35,6 @@ UNREADABLE_DICOM = (
 )
 """What pydicom raises on broken files; its texts can quote a patient's data, so they are never passed on."""
 
-_PRIVATE_B_VALUES = {"siemens": Tag(0x0019, 0x100C), "ge": Tag(0x0043, 0x1039), "philips": Tag(0x2001, 0x1003)}
-_GE_B_VALUE_MARK = 1_000_000_000
-"""GE adds this to b-values in (0043,1039) of some software versions."""
-
 _KEYWORDS = (
     "AcquisitionNumber", "BitsAllocated", "BodyPartExamined", "Columns", "ContrastBolusAgent", "ConvolutionKernel",
     "DiffusionBValue", "EchoNumbers", "EchoTime", "FrameOfReferenceUID", "ImageOrientationPatient",
@@ -52,7 +45,7 @@ _KEYWORDS = (
     "SeriesNumber", "SpecificCharacterSet", "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
 )  # fmt: skip
 _TAG_OF = {keyword: Tag(keyword) for keyword in (*_KEYWORDS, "MediaStorageSOPClassUID")}
-_TAGS = [*_TAG_OF.values(), *_PRIVATE_B_VALUES.values()]
+_TAGS = [*_TAG_OF.values(), *B_VALUE_TAGS]
 
 
 @dataclass(frozen=True)
@@ -96,24 +89,6 @@ class DicomHeader:
     is_localiser: bool
     tell_apart: tuple[tuple[str, str], ...]
     has_pixels: bool
-
-
-@contextmanager
-def silent_pydicom() -> Iterator[None]:
-    """No value of a file reaches a log or a warning, and odd values are let through to us."""
-    logger = logging.getLogger("pydicom")
-    level, validation = logger.level, config.settings.reading_validation_mode
-    logger.setLevel(logging.CRITICAL + 1)
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    config.settings.reading_validation_mode = config.IGNORE
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-        config.settings.reading_validation_mode = validation
 
 
 def read_header(source: SourceFile) -> DicomHeader | None:
@@ -160,7 +135,7 @@ def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> Di
         padding_stored=_padding(dataset),
         b_value_s_mm2=_b_value(dataset),
         weighting=Weighting.MR,
-        body_part=_text(dataset, "BodyPartExamined").lower(),
+        body_part=known_body_part(_text(dataset, "BodyPartExamined")),
         is_localiser=_is_localiser(dataset),
         tell_apart=_tell_apart(dataset),
         has_pixels=has_pixels,
@@ -191,9 +166,14 @@ def _description(dataset: Dataset) -> str:
 
 
 def _is_localiser(dataset: Dataset) -> bool:
-    """By its image type, or for MR, where scanners write no such type, by its description."""
+    """By its image type, or for MR, where scanners write no such type, by its description.
+
+    A CT's description does not decide: a skeletal survey is a whole CT, and scouts carry the image type.
+    """
     if any("LOCALI" in value.upper() for value in _texts(dataset, "ImageType")):
         return True
+    if _text(dataset, "Modality").upper() != "MR":
+        return False
     words = r"locali[sz]er|\bloc\b|scout|survey|surview|topogram|scanogram"
     return re.search(words, _text(dataset, "SeriesDescription").lower()) is not None
 
@@ -219,14 +199,15 @@ def _as_stored(value: int, bits: int, signed: bool) -> int:
 
 
 def _b_value(dataset: Dataset) -> float | None:
-    """Standard tag first, then the vendors' own, then Siemens' sequence name."""
+    """Standard tag first, then the vendors' own, then Siemens' sequence name; of MR alone."""
+    if _text(dataset, "Modality").upper() != "MR":
+        return None
     standard = _number(dataset, "DiffusionBValue")
     if standard is not None:
         return standard
-    for vendor, tag in _PRIVATE_B_VALUES.items():
-        private = _first_number(dataset, tag)
-        if private is not None:
-            return private % _GE_B_VALUE_MARK if vendor == "ge" else private
+    private = private_b_value(lambda tag: _value(dataset, tag))
+    if private is not None:
+        return private
     named = re.search(r"ep_b(\d+)(?:[t#]|$)", _text(dataset, "SequenceName"))
     return float(named.group(1)) if named else None
 
@@ -294,14 +275,3 @@ def _instance_number(dataset: Dataset) -> int | None:
     """Within the range of an integer string (DICOM PS3.5 6.2); what lies beyond is no image's number."""
     number = _whole(dataset, "InstanceNumber")
     return number if number is not None and abs(number) < 1 << 31 else None
-
-
-def _first_number(dataset: Dataset, tag: BaseTag) -> float | None:
-    """The first number of a private element, whatever type it has: text, number, or bytes that hold text."""
-    value = _value(dataset, tag)
-    if isinstance(value, bytes):
-        value = value.decode("ascii", errors="replace").split("\\")[0].strip(" \0")
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
-    numbers = None if value is None else _numbers((str(value),))
-    return numbers[0] if numbers else None

@@ -57,7 +57,13 @@ _NO_FRAME = {0xC4, 0xC8, 0xCC}
 _DECODED_BY_GDCM = {JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 """GDCM writes past its buffer where the JPEG stream announces another size than the DICOM header."""
 
+gdcm.Trace.WarningOff()
+gdcm.Trace.ErrorOff()
+
 _INT16 = np.iinfo(np.int16)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_LARGEST_SCALE = 1 << 30
+"""Slopes and intercepts up to this, on stored values of 32 bits, stay within 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def _stored_values(header: DicomHeader) -> NDArray[np.generic]:
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if not _can_decode(syntax):
         raise StudyError(
-            f"pixels in {_syntax_name(syntax)} ({syntax}), which no installed decoder reads; "
+            f"pixels in {_syntax_name(syntax, with_uid=True)}, which no installed decoder reads; "
             "convert them to Explicit VR Little Endian"
         )
     if syntax in _SAFEST_DECODERS:
@@ -108,30 +114,47 @@ def _stored_values(header: DicomHeader) -> NDArray[np.generic]:
 def rescaled(slices: Sequence[DecodedSlice]) -> tuple[NDArray[np.int16] | NDArray[np.float32], float | None]:
     """(slices, rows, columns), each slice by its own slope and intercept; and the value that means padding.
 
-    int16 where that loses nothing, else float32. Padding takes the first slice's value for it, or the lowest of
-    int16 where that lies below.
+    int16 where that loses nothing, else float32. Padding takes the value of the first slice that names one, or a value
+    at the end of int16 where that lies beyond it.
+
+    Raises:
+        StudyError: the rescale takes values beyond what a float32 holds.
     """
     stored, headers = [each.stored for each in slices], [each.header for each in slices]
-    slopes, intercepts = zip(*(_scale(header) for header in headers), strict=True)
+    scales = [_scale(header) for header in headers]
     padded = [_padding_mask(values, header) for values, header in zip(stored, headers, strict=True)]
-    padding = _padding_value(headers[0])
-    whole = all(float(number).is_integer() for number in (*slopes, *intercepts)) and all(
-        np.issubdtype(values.dtype, np.integer) for values in stored
-    )
-    if whole and _fits_int16(stored, padded, slopes, intercepts):
-        voxels = np.empty((len(stored), *stored[0].shape), dtype=np.int16)
-        for index, values in enumerate(stored):
-            voxels[index] = values.astype(np.int32) * int(slopes[index]) + int(intercepts[index])
-        if padding is not None and padding < _INT16.min:
-            padding = float(_INT16.min) if any(mask is not None and mask.any() for mask in padded) else None
-        _fill(voxels, padded, padding)
-        return voxels, padding
+    padding = next((value for value in map(_padding_value, headers) if value is not None), None)
+    if _fits_int16(stored, padded, scales):
+        return _as_int16(stored, padded, scales, padding)
     reals = np.empty((len(stored), *stored[0].shape), dtype=np.float32)
-    for index, values in enumerate(stored):
-        reals[index] = values.astype(np.float64) * slopes[index] + intercepts[index]
-    padding = None if padding is None else float(np.float32(padding))
+    for plane, values, mask, (slope, intercept) in zip(reals, stored, padded, scales, strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):
+            plane[:] = values.astype(np.float64) * slope + intercept
+        if not np.isfinite(plane if mask is None else plane[~mask]).all():
+            raise StudyError(
+                f"rescaled by {slope:g} and {intercept:g}, values are beyond real numbers of 32 bits; export it again"
+            )
+    if padding is not None:
+        padding = float(np.clip(np.float64(padding), -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32))
     _fill(reals, padded, padding)
     return reals, padding
+
+
+def _as_int16(
+    stored: Sequence[NDArray[np.generic]],
+    padded: Sequence[NDArray[np.bool_] | None],
+    scales: Sequence[tuple[float, float]],
+    padding: float | None,
+) -> tuple[NDArray[np.int16], float | None]:
+    """Whole values within int16, padding aside, which may lie anywhere before it is filled."""
+    voxels = np.empty((len(stored), *stored[0].shape), dtype=np.int16)
+    for plane, values, (slope, intercept) in zip(voxels, stored, scales, strict=True):
+        plane[:] = (values.astype(np.int64) * int(slope) + int(intercept)).astype(np.int16)
+    if padding is not None and not _INT16.min <= padding <= _INT16.max:
+        has_padding = any(mask is not None and mask.any() for mask in padded)
+        padding = float(np.clip(padding, _INT16.min, _INT16.max)) if has_padding else None
+    _fill(voxels, padded, padding)
+    return voxels, padding
 
 
 def _scale(header: DicomHeader) -> tuple[float, float]:
@@ -165,10 +188,14 @@ def _fill(voxels: NDArray[np.int16] | NDArray[np.float32], padded: Sequence[obje
 def _fits_int16(
     stored: Sequence[NDArray[np.generic]],
     padded: Sequence[NDArray[np.bool_] | None],
-    slopes: Sequence[float],
-    intercepts: Sequence[float],
+    scales: Sequence[tuple[float, float]],
 ) -> bool:
-    for values, mask, slope, intercept in zip(stored, padded, slopes, intercepts, strict=True):
+    """Whether every value that is no padding is a whole number of 16 bits, and so are the ways to it in 64 bits."""
+    for values, mask, (slope, intercept) in zip(stored, padded, scales, strict=True):
+        if not (np.issubdtype(values.dtype, np.integer) and values.dtype.itemsize <= 4):
+            return False
+        if not (slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) <= _LARGEST_SCALE):
+            return False
         seen = values if mask is None or not mask.any() else values[~mask]
         if seen.size:
             ends = (int(seen.min()) * slope + intercept, int(seen.max()) * slope + intercept)
@@ -232,7 +259,9 @@ def _can_decode(syntax: str) -> bool:
         return False
 
 
-def _syntax_name(syntax: str) -> str:
+def _syntax_name(syntax: str, with_uid: bool = False) -> str:
     """The standard's name; a UID that is not in the standard is not repeated."""
     name = UID(syntax).name
-    return name if name != syntax else "an unknown transfer syntax"
+    if name == syntax:
+        return "an unknown transfer syntax"
+    return f"{name} ({syntax})" if with_uid else name

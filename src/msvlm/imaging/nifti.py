@@ -74,7 +74,7 @@ def _values(
     values = stored.astype(np.float64) if stored.dtype.itemsize > 2 else stored.astype(np.float32)
     if not unscaled:
         values = values * header.slope + header.intercept
-    finite = np.isfinite(values)
+    finite = np.abs(values) <= np.finfo(np.float32).max
     notes: tuple[str, ...] = ()
     if not finite.all():
         if not finite.any():

@@ -1,23 +1,33 @@
 """read_study(): the one door for files. A folder, a zip, one DICOM file, one or several NIfTI files -> Study."""
 
 import hashlib
+import importlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from msvlm.errors import StudyError
-from msvlm.imaging.dicom import named_files, read_dicom
 from msvlm.imaging.nifti import read_nifti
-from msvlm.imaging.source_files import FileKind, SourceFile, source_files
+from msvlm.imaging.source_files import FileKind, InputFiles, SourceFile, named_files, source_files
 from msvlm.study import LeftOut, Series, Study
+
+if TYPE_CHECKING:
+    from msvlm.imaging.dicom import DicomReading
+
+_HASHED_VOXELS = 1 << 22
+"""About so many voxels of a series, evenly drawn, make its part of a key."""
 
 
 def read_study(path: Path | str | Sequence[Path | str], key: str = "") -> Study:
     """Reads all series of one study, whatever its files are called; CT in HU, places in RAS mm.
 
     What cannot be used is in `Study.left_out` with its reason. Without a key the study gets one that tells nothing
-    of the patient: a hash of its Study Instance UID, or of the file name. A DICOM file passed by itself is read even
-    where it is a single image.
+    of the patient, the same wherever the files lie: a hash of its Study Instance UID, or of its voxels where it has
+    none. A DICOM file passed by itself is read even where it is a single image.
 
     Raises:
         StudyError: nothing usable is there (the message names what was found), or more than one study.
@@ -25,24 +35,42 @@ def read_study(path: Path | str | Sequence[Path | str], key: str = "") -> Study:
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
     if not paths:
         raise StudyError("an empty list of files; pass a folder, a zip or image files")
-    with source_files(paths) as sources:
-        by_kind: dict[FileKind, list[SourceFile]] = defaultdict(list)
-        for source in sources:
-            by_kind[source.kind].append(source)
-        alone = len(sources) == 1 and sources[0].path == paths[0] and sources[0].archive is None
-        dicom = read_dicom(by_kind.pop(FileKind.DICOM, []), keep_single_images=alone)
-        series, left_out = list(dicom.series), list(dicom.left_out)
-        for number, source in enumerate(by_kind.pop(FileKind.NIFTI, []), start=1):
-            result = _nifti_or_reason(source, f"n{number}")
-            if isinstance(result, Series):
-                series.append(result)
-            else:
-                left_out.append(result)
-        left_out += [LeftOut(named_files(files), kind.value) for kind, files in by_kind.items()]
-        key = key or dicom.study_key or _key_of_names(paths)
-        if not series:
-            raise StudyError(f"{key}: nothing usable in {_files(len(sources))}: {_summary(left_out)}")
-    return Study(key, tuple(series), tuple(left_out))
+    try:
+        with source_files(paths) as found:
+            alone = len(found.files) == 1 and found.files[0].path == paths[0] and found.files[0].archive is None
+            return _study(found, key, alone)
+    except OSError as error:  # its text holds a path
+        reason = error.strerror or "the file system failed"
+        raise StudyError(f"the input cannot be opened ({reason}); give the right to read it, or copy it") from None
+
+
+def _study(found: InputFiles, key: str, alone: bool) -> Study:
+    by_kind: dict[FileKind, list[SourceFile]] = defaultdict(list)
+    for source in found.files:
+        by_kind[source.kind].append(source)
+    series: list[Series] = []
+    left_out: list[LeftOut] = []
+    if FileKind.DICOM in by_kind:
+        dicom = _read_dicom(by_kind.pop(FileKind.DICOM), alone)
+        series, left_out, key = [*dicom.series], [*dicom.left_out], key or dicom.study_key
+    for number, source in enumerate(by_kind.pop(FileKind.NIFTI, []), start=1):
+        result = _nifti_or_reason(source, f"n{number}")
+        if isinstance(result, Series):
+            series.append(result)
+        else:
+            left_out.append(result)
+    left_out += [LeftOut(named_files(files), kind.value) for kind, files in by_kind.items()]
+    left_out += found.left_out
+    if not series:
+        told = f"nothing usable in {_files(len(found.files))}: {_summary(left_out)}"
+        raise StudyError(f"{key}: {told}" if key else told)
+    return Study(key or _key_of_voxels(series), tuple(series), tuple(left_out))
+
+
+def _read_dicom(sources: Sequence[SourceFile], keep_single_images: bool) -> "DicomReading":
+    """Loads what reads DICOM now: pydicom takes longer to import than a NIfTI file to be read and told of."""
+    reading: DicomReading = importlib.import_module("msvlm.imaging.dicom").read_dicom(sources, keep_single_images)
+    return reading
 
 
 def _nifti_or_reason(source: SourceFile, key: str) -> Series | LeftOut:
@@ -52,9 +80,16 @@ def _nifti_or_reason(source: SourceFile, key: str) -> Series | LeftOut:
         return LeftOut(key, str(error).removeprefix(f"{key}: "))
 
 
-def _key_of_names(paths: Sequence[Path]) -> str:
-    names = "\n".join(path.resolve().name for path in paths)
-    return f"study-{hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:10]}"
+def _key_of_voxels(series: Sequence[Series]) -> str:
+    """The same in whatever order the series are passed."""
+    digests = sorted(_voxels_digest(each.voxels) for each in series)
+    return f"study-{hashlib.sha256(b''.join(digests)).hexdigest()[:10]}"
+
+
+def _voxels_digest(voxels: NDArray[np.int16] | NDArray[np.float32]) -> bytes:
+    digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape}".encode())
+    digest.update(np.ascontiguousarray(voxels.reshape(-1)[:: voxels.size // _HASHED_VOXELS + 1]))
+    return digest.digest()
 
 
 def _files(count: int) -> str:

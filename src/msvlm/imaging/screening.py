@@ -26,6 +26,11 @@ _MODALITIES = {
 }  # fmt: skip
 """DICOM PS3.3 C.7.3.1.1.1, those of which images or their companions come along with CT and MR."""
 
+_COLOURS = {
+    "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422",
+}  # fmt: skip
+"""DICOM PS3.3 C.7.6.3.1.2, those in colour."""
+
 _UNIT_TOLERANCE = 0.01
 
 
@@ -76,7 +81,7 @@ def _kind(header: DicomHeader) -> str | None:
 
 def _safe_code(code: str) -> str:
     """A code of DICOM's, or a word for what is none and might be anything."""
-    return code if code in _MODALITIES or code.startswith(("RGB", "YBR_", "PALETTE COLOR")) else "of no standard code"
+    return code if code in _MODALITIES | _COLOURS else "of no standard code"
 
 
 def _geometry(header: DicomHeader) -> str | None:

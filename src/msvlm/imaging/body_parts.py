@@ -1,0 +1,38 @@
+"""DICOM's terms for Body Part Examined. The element is free text, and whatever else it holds may be of the patient."""
+
+import re
+
+_TERMS = frozenset({
+    "ABDOMEN", "ABDOMENPELVIS", "ADRENAL", "ANKLE", "ANUS", "AORTA", "ARM", "AXILLA", "BACK", "BLADDER", "BRAIN",
+    "BREAST", "BRONCHUS", "BUTTOCK", "CALCANEUS", "CALF", "CAROTID", "CEREBELLUM", "CERVIX", "CHEEK", "CHEST",
+    "CHESTABDOMEN", "CHESTABDPELVIS", "CIRCLEOFWILLIS", "CLAVICLE", "COCCYX", "COLON", "CORNEA", "CORONARYARTERY",
+    "CSPINE", "CTSPINE", "DUODENUM", "EAR", "ELBOW", "ESOPHAGUS", "EXTREMITY", "EYE", "EYELID", "FACE", "FEMUR",
+    "FINGER", "FOOT", "FOREARM", "GALLBLADDER", "HAND", "HEAD", "HEADNECK", "HEART", "HIP", "HUMERUS", "IAC",
+    "ILEUM", "ILIUM", "JAW", "JEJUNUM", "KIDNEY", "KNEE", "LARYNX", "LEG", "LIVER", "LSPINE", "LSSPINE", "LUNG",
+    "MANDIBLE", "MAXILLA", "MEDIASTINUM", "MOUTH", "NECK", "NECKCHEST", "NECKCHESTABDOMEN", "NECKCHESTABDPELV",
+    "NOSE", "ORBIT", "OVARY", "PANCREAS", "PAROTID", "PATELLA", "PELVIS", "PENIS", "PHARYNX", "PROSTATE", "RECTUM",
+    "RIB", "SCALP", "SCAPULA", "SCLERA", "SCROTUM", "SHOULDER", "SINUS", "SKULL", "SPINE", "SPLEEN", "SSPINE",
+    "STERNUM", "STOMACH", "SUBMANDIBULAR", "TESTIS", "THIGH", "THUMB", "THYMUS", "THYROID", "TLSPINE", "TMJ", "TOE",
+    "TONGUE", "TRACHEA", "TSPINE", "ULNA", "URETER", "URETHRA", "UTERUS", "VAGINA", "VULVA", "WHOLEBODY", "WRIST",
+    "ZYGOMA",
+})  # fmt: skip
+"""DICOM PS3.16 Annex L."""
+
+_VENDORS_WRITINGS = frozenset({
+    "ABD", "ABDO", "ABDOMENANDPELVIS", "ABDOMENTOPELVIS", "ABDPEL", "ABDPELV", "ABDPELVIS", "BODY", "CAP",
+    "CERVICALSPINE", "CHESTABDOMENPELVIS", "CHESTABDPEL", "CHESTANDABDOMEN", "CHESTTOPELVIS", "CHESTTOABDOMEN",
+    "CORONARY", "COLLI", "HEADANDNECK", "HEADTONECK", "KIDNEYS", "LOWEREXTREMITY", "LUMBARSPINE",
+    "LUMBOSACRALSPINE", "LUNGS", "NECKTOPELVIS", "NECKCHESTABDOMENPELVIS", "PELVISLOWEREXTREMITY", "RIBS", "SACRUM",
+    "SINUSES", "TAP", "THORACICSPINE", "THORAX", "THORAXABDOMEN", "THORAXABDOMENPELVIS", "THORAXANDABDOMEN",
+    "TORAX", "TRUNK", "UPPEREXTREMITY", "WHOLESPINE",
+})  # fmt: skip
+
+_SEPARATORS = re.compile(r"[ _/&,+-]")
+
+
+def known_body_part(text: str) -> str:
+    """The text in lower case where it is a term of DICOM's or a vendor's common writing of one, else empty.
+
+    Blanks and signs between words do not count, so that `C-SPINE` is one.
+    """
+    return text.lower() if _SEPARATORS.sub("", text.upper()) in _TERMS | _VENDORS_WRITINGS else ""
