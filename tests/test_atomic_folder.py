@@ -103,8 +103,9 @@ def test_files_that_cannot_all_be_written_leave_the_older_ones(tmp_path: Path) -
 
 
 def test_a_folder_that_cannot_be_written_is_refused_without_its_path(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
+    check_writable(tmp_path / "new" / "deep")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the output folder cannot be written") as refused:
         check_writable(tmp_path / "file")

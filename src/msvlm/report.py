@@ -13,7 +13,7 @@ DISCLAIMER = (
 
 
 FAINT_NATS = 0.05
-"""Where hiding a slice makes a sentence less likely by no more than this, the slice is no evidence."""
+"""Where hiding a slice makes a sentence less likely by less than this, the slice is no evidence."""
 
 
 class Status(StrEnum):

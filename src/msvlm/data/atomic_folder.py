@@ -5,7 +5,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msvlm.errors import DataError
@@ -58,15 +58,18 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Makes a folder where it is not there yet, and tries whether files can be written into it.
+    """Tries whether files can be written into a folder that may not be there yet; leaves nothing behind.
 
     Raises:
         DataError: they cannot.
     """
     with _told_in_words():
-        folder.mkdir(parents=True, exist_ok=True)
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
         with _aside(folder):
             pass
+    with suppress(OSError):  # another process may be writing there by now
+        for each in missing:
+            each.rmdir()
 
 
 def remove_leftovers(folder: Path) -> None:
