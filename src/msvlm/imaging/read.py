@@ -88,7 +88,7 @@ def _key_of_voxels(series: Sequence[Series]) -> str:
 
 def _voxels_digest(voxels: NDArray[np.int16] | NDArray[np.float32]) -> bytes:
     digest = hashlib.sha256(f"{voxels.dtype} {voxels.shape}".encode())
-    digest.update(np.ascontiguousarray(voxels.reshape(-1)[:: voxels.size // _HASHED_VOXELS + 1]))
+    digest.update(voxels.reshape(-1)[:: voxels.size // _HASHED_VOXELS + 1].tobytes())
     return digest.digest()
 
 
