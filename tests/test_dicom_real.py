@@ -102,6 +102,8 @@ def test_the_chest_ct_in_its_zip_has_100_slices_and_its_padding_is_no_tissue(rea
     series = study.series[0]
     assert series.voxels.shape == (100, 512, 512)
     assert series.voxels.dtype == np.int16
+    assert series.instance_numbers is not None
+    assert list(series.instance_numbers) == list(range(100, 0, -1)), "scanned from the head down"
     assert series.padding_value == -3024.0
     assert (series.voxels == -3024).mean() > 0.1
     np.testing.assert_allclose(series.slice_gaps_mm, 2.5, atol=1e-3)
@@ -113,7 +115,7 @@ def test_the_chest_ct_in_its_zip_has_100_slices_and_its_padding_is_no_tissue(rea
 
 
 def _every(series: Series, step: int) -> dict[str, NDArray[np.float64]]:
-    names = ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm")
+    names = ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm", "instance_numbers")
     return {name: getattr(series, name)[::step] for name in names}
 
 
