@@ -9,8 +9,7 @@ import torch
 from test_dataset import STUDIES, VECTORS, filled_store
 from test_prepared import CONFIG, GRID, prepared_study, random_regions
 
-from msvlm.data.collate import to_finding_targets, to_study_batch
-from msvlm.data.dataset import StudyDataset, StudySample
+from msvlm.data.dataset import StudyDataset, StudySample, to_finding_targets, to_study_batch
 from msvlm.data.manifest import LesionMasks
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_prepared import CONFIG, GRID, prepared_study, random_regions
 
-from msvlm.data.dataset import StudyDataset, batch_indices
+from msvlm.data.dataset import StudyDataset, batch_indices, statements_of
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy
 from msvlm.data.prepared import PreparedStore
@@ -49,7 +49,7 @@ def test_a_whole_study_has_all_its_slices(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sample.prepared.series[1].intensities, prepared_study().series[1].intensities)
     assert sample.regions is not None and sample.vectors is None
     np.testing.assert_array_equal(sample.regions, random_regions(9))
-    assert sample.statements == STUDIES[0].statements()
+    assert sample.statements == statements_of(STUDIES[0])
     assert dataset.sample(1, None, np.random.default_rng(0)).regions is None
 
 

@@ -7,8 +7,12 @@ import torch
 
 from msvlm.errors import ConfigError, ModelError
 from msvlm.findings import ATTRIBUTES
-from msvlm.model.findings_head import FindingsHead, FindingsHeadConfig
-from msvlm.model.study_attention import sharp_mean_within_studies, softmax_within_studies
+from msvlm.model.findings_head import (
+    FindingsHead,
+    FindingsHeadConfig,
+    sharp_mean_within_studies,
+    softmax_within_studies,
+)
 
 STUDY_INDEX = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])
 CONFIG = FindingsHeadConfig(findings=("lung_nodule", "pleural_effusion", "hiatal_hernia"), heads=2, layers=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from msvlm.data.dataset import statements_of
 from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, check_key, read_manifest, write_manifest
 from msvlm.errors import DataError
 from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
@@ -46,8 +47,8 @@ def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
 
 def test_the_truth_goes_before_what_the_report_says() -> None:
     absent = FindingStatement("lung_nodule", Certainty.ABSENT)
-    assert replace(study_line(), truth=(absent,)).statements() == (absent,)
-    mined = {statement.name: statement for statement in study_line().statements()}
+    assert statements_of(replace(study_line(), truth=(absent,))) == (absent,)
+    mined = {statement.name: statement for statement in statements_of(study_line())}
     assert tuple(mined) == CHEST_FINDING_NAMES
     assert mined["lung_nodule"] == NODULE
     assert mined["emphysema"].certainty is Certainty.ABSENT

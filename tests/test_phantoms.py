@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msvlm.data.dataset import statements_of
 from msvlm.data.manifest import read_manifest
 from msvlm.data.phantoms import write_phantoms
-from msvlm.data.prepared import PreparedStore, prepare
+from msvlm.data.prepare import prepare
+from msvlm.data.prepared import PreparedStore
 from msvlm.errors import ConfigError, DataError
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig
@@ -34,7 +36,7 @@ def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesion
         read = read_study(manifest.series_paths(study), study.key).series[0]
         np.testing.assert_array_equal(read.voxels, drawn.study.series[0].voxels)
         np.testing.assert_allclose(read.positions_ras_mm, drawn.study.series[0].positions_ras_mm, atol=1e-3)
-        assert study.statements() == drawn.truth
+        assert statements_of(study) == drawn.truth
         assert (study.findings, study.impression) == (drawn.findings_text, drawn.impression_text)
         regions = store.regions(study.key)
         assert regions is not None and len(regions) == len(read.voxels)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from test_preprocess import textured_series
 
 from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, write_manifest
-from msvlm.data.prepared import PreparedStore, prepare
+from msvlm.data.prepare import prepare
+from msvlm.data.prepared import PreparedStore
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, mask_regions, prepare_study
@@ -208,7 +209,8 @@ def test_a_killed_run_leaves_whole_studies_only_and_is_gone_on_with(tmp_path: Pa
     script = (
         "import sys, pathlib\n"
         "from msvlm.data.manifest import read_manifest\n"
-        "from msvlm.data.prepared import PreparedStore, prepare\n"
+        "from msvlm.data.prepare import prepare\n"
+        "from msvlm.data.prepared import PreparedStore\n"
         "if __name__ == '__main__':\n"
         "    folder = pathlib.Path(sys.argv[1])\n"
         "    prepare(read_manifest(folder / 'm.jsonl'), PreparedStore.open(folder / 'store'), 2)\n"

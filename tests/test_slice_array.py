@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from msvlm.data.slice_array import SliceArray, write_slices
+from msvlm.data.prepared import SliceArray, write_slices
 from msvlm.errors import DataError
 
 

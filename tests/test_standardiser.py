@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from msvlm.errors import ModelError
-from msvlm.model.standardiser import FARTHEST, SMALLEST_SCALE, VectorStandardiser
+from msvlm.model.z_former import FARTHEST, SMALLEST_SCALE, VectorStandardiser
 
 
 def test_training_vectors_come_out_with_mean_0_and_deviation_1() -> None:

@@ -7,8 +7,7 @@ import torch
 from tiny_model import packed, random_study
 
 from msvlm.errors import ConfigError
-from msvlm.model.study_attention import attend_within_studies
-from msvlm.model.z_former import EmbeddingDecoder, Pose, ZFormer, ZFormerConfig
+from msvlm.model.z_former import EmbeddingDecoder, Pose, ZFormer, ZFormerConfig, attend_within_studies
 
 CONFIG = ZFormerConfig(width=24, layers=2, heads=2)
 

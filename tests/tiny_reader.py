@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from msvlm.batch import StudyBatch
-from msvlm.data.collate import to_study_batch
+from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText, train_tokenizer, write_cues
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import InputConfig, prepare_study

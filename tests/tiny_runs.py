@@ -6,7 +6,8 @@ from pathlib import Path
 from msvlm.data.crops import CropConfig
 from msvlm.data.manifest import read_manifest
 from msvlm.data.phantoms import MANIFEST_NAME, write_phantoms
-from msvlm.data.prepared import PreparedStore, prepare
+from msvlm.data.prepare import prepare
+from msvlm.data.prepared import PreparedStore
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.model.findings_head import FindingsHeadConfig
 from msvlm.model.language_model import LanguageModelConfig

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from msvlm.data.prepared import PreparedNotes
+    from msvlm.data.prepare import PreparedNotes
     from msvlm.model.ms_vlm import MsVlmConfig
 
 
@@ -59,7 +59,8 @@ class Prepare:
 
     def run(self) -> None:
         from msvlm.data.manifest import read_manifest
-        from msvlm.data.prepared import PreparedStore, prepare
+        from msvlm.data.prepare import prepare
+        from msvlm.data.prepared import PreparedStore
         from msvlm.errors import DataError
 
         manifest = read_manifest(self.manifest)

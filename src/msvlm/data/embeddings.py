@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from msvlm.data.atomic_folder import atomic_folder, remove_leftovers, write_atomically
 from msvlm.data.manifest import check_key
-from msvlm.data.slice_array import SliceArray, write_slices
+from msvlm.data.prepared import SliceArray, write_slices
 from msvlm.errors import DataError, InputMismatchError
 
 _HEADER = "vectors.json"
@@ -67,6 +67,7 @@ class VectorStore:
         Raises:
             DataError: a vector is not finite as float16.
         """
+        check_key(key)
         with np.errstate(over="ignore"):
             halved = vectors.astype(np.float16)
         if not np.isfinite(halved).all():
@@ -94,4 +95,4 @@ class VectorStore:
         return SliceArray(self._path(key) / "vectors")
 
     def _path(self, key: str) -> Path:
-        return self.folder / _STUDIES / check_key(key)
+        return self.folder / _STUDIES / key

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cattrs
@@ -13,7 +12,6 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from msvlm.data.atomic_folder import write_atomically
 from msvlm.errors import DataError
 from msvlm.findings import Certainty, FindingStatement
-from msvlm.labeling import label_report
 
 SPLITS = ("train", "validation", "test")
 _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -62,10 +60,6 @@ class ManifestStudy:
             raise DataError(f"{self.key}: split {self.split!r}; one of {', '.join(SPLITS)} is wanted")
         if not self.series:
             raise DataError(f"{self.key}: no series; name at least one path")
-
-    def statements(self) -> tuple[FindingStatement, ...]:
-        """What is said of each finding: the truth where it is known, else what the report's words say by rule."""
-        return self.truth if self.truth is not None else _mined(f"{self.findings}\n{self.impression}")
 
 
 @dataclass(frozen=True)
@@ -183,11 +177,6 @@ def _check_apart(studies: Iterable[ManifestStudy]) -> None:
                 f"studies {other.key} ({other.split}) and {study.key} ({study.split}) are of one patient; "
                 "keep a patient within one split, or scores are too good"
             )
-
-
-@lru_cache(maxsize=2**17)
-def _mined(text: str) -> tuple[FindingStatement, ...]:
-    return label_report(text)
 
 
 def _told(error: BaseException, _: object) -> str:

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from msvlm.batch import StudyBatch
 from msvlm.data.atomic_folder import check_writable, replace_files
-from msvlm.data.collate import to_study_batch
-from msvlm.data.dataset import StudyDataset
+from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, ManifestStudy, read_manifest
 from msvlm.data.prepared import PreparedStore
@@ -81,7 +80,7 @@ def evaluate(
     others, rows_left_out = _others(patients)
     of_model = _answers_of_model(reporter, StudyDataset(studies, store, vector_store), others)
     answers = of_model.answers + _trivial_answers(listed, len(studies)) + _ridge_answers(listed, store, studies)
-    truth = tuple(study.statements() for study in studies)
+    truth = tuple(statements_of(study) for study in studies)
     evaluation = Evaluation(
         model=reporter.name,
         split=split,
@@ -215,7 +214,7 @@ def _ridge_answers(manifest: Manifest, store: PreparedStore, studies: Sequence[M
 def _ridge_data(studies: Sequence[ManifestStudy], store: PreparedStore) -> RidgeData:
     shown = tqdm(studies, desc="HU statistics", unit="study", disable=None)
     features = np.stack([hu_statistics(store.read(study.key), store.input_config) for study in shown])
-    return RidgeData(features, presence_matrix([study.statements() for study in studies]))
+    return RidgeData(features, presence_matrix([statements_of(study) for study in studies]))
 
 
 def _split(manifest: Manifest, split: str) -> tuple[ManifestStudy, ...]:

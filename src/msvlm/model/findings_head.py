@@ -13,19 +13,14 @@ from torch import Tensor, nn
 
 from msvlm.errors import ConfigError, ModelError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES
-from msvlm.model.study_attention import (
-    INITIAL_STD,
-    TransformerLayer,
-    check_width,
-    initialise,
-    sharp_mean_within_studies,
-    softmax_within_studies,
-)
+from msvlm.model.z_former import INITIAL_STD, TransformerLayer, check_width, initialise
 
 _OUTPUT_STD = 0.005
 _INITIAL_MAXIMUM_WEIGHT = 0.5
 _MAXIMUM_SHARPNESS = 3.0
 _TYPICAL_SIZE_MM = 10.0
+_NEVER = -1e4
+"""A logit so low that it weighs nothing beside any other, and everything where it stands alone."""
 
 
 @dataclass(frozen=True)
@@ -189,3 +184,37 @@ class FindingsHead(nn.Module):
         null_value = self.null_value.unflatten(0, (self.heads, -1))
         context = context + (1.0 - taken)[..., None] * null_value
         return context.flatten(2), attention.mean(dim=2)
+
+
+def softmax_within_studies(
+    logits: Float[Tensor, "slices findings heads"],
+    study_index: Int[Tensor, " slices"],
+    visible: Bool[Tensor, " slices"],
+    null_logits: Float[Tensor, "studies findings heads"],
+) -> Float[Tensor, "slices findings heads"]:
+    """Weights that sum to 1 over a study's visible slices and the null; a hidden slice has none."""
+    logits = logits.masked_fill(~visible[:, None, None], -torch.inf)
+    where = study_index[:, None, None].expand_as(logits)
+    peak = null_logits.detach().scatter_reduce(0, where, logits.detach(), "amax", include_self=True)
+    weights = torch.exp(logits - peak[study_index])
+    total = torch.exp(null_logits - peak).index_add(0, study_index, weights)
+    return weights / total[study_index]
+
+
+def sharp_mean_within_studies(
+    values: Float[Tensor, "slices cells findings"],
+    study_index: Int[Tensor, " slices"],
+    visible: Bool[Tensor, " slices"],
+    studies: int,
+    sharpness: float,
+) -> Float[Tensor, "studies findings"]:
+    """A smooth maximum over a study's visible cells: their mean, each weighted by exp(sharpness x value).
+
+    Unlike a log-sum-exp it does not grow with the number of slices. 0 where every slice is hidden.
+    """
+    logits = values * sharpness
+    of_slice = torch.logsumexp(logits, dim=1, keepdim=True)
+    mean_of_slice = (torch.exp(logits - of_slice) * values).sum(dim=1)
+    null = values.new_full((studies, values.shape[2], 1), _NEVER)
+    weights = softmax_within_studies(of_slice.transpose(1, 2), study_index, visible, null)[:, :, 0]
+    return values.new_zeros(studies, values.shape[2]).index_add(0, study_index, weights * mean_of_slice)

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from msvlm.batch import TextBatch
 from msvlm.errors import ConfigError, ModelError
 from msvlm.model.checkpoint import check_complete, read_model_type
-from msvlm.model.study_attention import check_width
+from msvlm.model.z_former import check_width
 
 _PEFT_PREFIX = "base_model.model."
 _ADAPTER_FILE = "adapter_model.safetensors"

@@ -40,10 +40,8 @@ from msvlm.model.model_folder import (
 from msvlm.model.resampler import Resampler, ResamplerConfig
 from msvlm.model.slice_backbone import load_backbone
 from msvlm.model.slice_encoder import SliceEncoder, SliceEncoderConfig
-from msvlm.model.standardiser import VectorStandardiser
-from msvlm.model.study_attention import check_width, initialise
 from msvlm.model.weights_hash import weights_hash
-from msvlm.model.z_former import ZFormer, ZFormerConfig
+from msvlm.model.z_former import VectorStandardiser, ZFormer, ZFormerConfig, check_width, initialise
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from msvlm.errors import ConfigError
-from msvlm.model.study_attention import INITIAL_STD, FeedForward, check_width, initialise, study_lengths
+from msvlm.model.z_former import INITIAL_STD, FeedForward, check_width, initialise, study_lengths
 
 
 @dataclass(frozen=True)

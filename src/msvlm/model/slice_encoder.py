@@ -23,8 +23,8 @@ from msvlm.model.slice_backbone import (
     read_pixel_scale,
     shape_of,
 )
-from msvlm.model.study_attention import check_width
 from msvlm.model.weights_hash import weights_hash
+from msvlm.model.z_former import check_width
 
 _STATISTICS = 3
 

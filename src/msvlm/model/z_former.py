@@ -1,4 +1,4 @@
-"""Slice vectors of all series, with their poses -> slice vectors that know each other.
+"""Slice vectors of all series, standardised and with their poses -> slice vectors that know each other.
 
 Method: MS-VLM (arXiv 2412.13558), Z-former. Departures: full attention within a study instead of BigBird's blocks
 (over some hundred slices it costs next to nothing beside slice encoding), and, as a setting, poses.
@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from msvlm.batch import StudyBatch
-from msvlm.errors import ConfigError
-from msvlm.model.study_attention import INITIAL_STD, TransformerLayer, check_width, initialise, study_lengths
+from msvlm.errors import ConfigError, ModelError
 from msvlm.study import Role
 
+INITIAL_STD = 0.02
+SMALLEST_SCALE = 1e-2
+"""A channel that hardly varies over the training slices (air in a corner) is not blown up beyond this."""
+FARTHEST = 20.0
+"""Standard deviations beyond which a value says only that nothing like it was seen in training."""
 _SHORTEST_WAVE_MM = 4.0
 _LONGEST_WAVE_MM = 1000.0
 _WAVES = 12
@@ -55,6 +60,49 @@ class ZFormerConfig:
                 f"z_former: width {self.width}, region_width {self.region_width}, dropout {self.dropout}; "
                 "an even width, 1 at least, dropout in 0..1"
             )
+
+
+class VectorStandardiser(nn.Module):
+    """Without it a Z-former learned nothing from slice vectors in 400 steps: their channels differ too much in size."""
+
+    def __init__(self, tokens: int, vector_width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(tokens, vector_width))
+        self.register_buffer("scale", torch.ones(tokens, vector_width))
+        self.register_buffer("fitted", torch.tensor(False))
+        self.mean: Tensor
+        self.scale: Tensor
+        self.fitted: Tensor
+
+    def fit(self, mean: Float[Tensor, "tokens width"], scale: Float[Tensor, "tokens width"]) -> None:
+        """Takes the mean and standard deviation of each channel over the training slices.
+
+        Raises:
+            ModelError: another shape than the slice vectors', or a value that is no number.
+        """
+        for name, value in (("mean", mean), ("scale", scale)):
+            if value.shape != self.mean.shape:
+                raise ModelError(
+                    f"standardiser: {name} of shape {tuple(value.shape)}, wanted {tuple(self.mean.shape)}; "
+                    "measure it on vectors of this slice encoder"
+                )
+            if not torch.isfinite(value).all():
+                raise ModelError(f"standardiser: {name} holds values that are no numbers; look at the slice vectors")
+        self.mean.copy_(mean)
+        self.scale.copy_(scale.clamp(min=SMALLEST_SCALE))
+        self.fitted.fill_(True)
+
+    def forward(self, vectors: Float[Tensor, "slices tokens width"]) -> Float[Tensor, "slices tokens width"]:
+        """The standardised vectors, in float32.
+
+        Raises:
+            ModelError: it was never fitted.
+        """
+        if not bool(self.fitted):
+            raise ModelError(
+                "standardiser: not fitted; call fit() with the mean and scale of the training slices' vectors first"
+            )
+        return ((vectors.float() - self.mean.float()) / self.scale.float()).clamp(-FARTHEST, FARTHEST)
 
 
 class ZFormer(nn.Module):
@@ -150,6 +198,92 @@ def _running_number(study_index: Int[Tensor, " slices"], studies: int) -> Int[Te
     lengths = torch.bincount(study_index, minlength=studies)
     first = torch.cumsum(lengths, 0) - lengths
     return torch.arange(len(study_index), device=study_index.device) - first[study_index]
+
+
+class TransformerLayer(nn.Module):
+    """A pre-norm transformer layer in which a study never sees its neighbour."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.feed_forward = FeedForward(width, dropout)
+
+    def forward(self, rows: Float[Tensor, "rows width"], lengths: list[int]) -> Float[Tensor, "rows width"]:
+        """The rows after attention within each study, whose rows stand together and are counted in `lengths`."""
+        packed = self.queries_keys_values(self.attention_norm(rows)).unflatten(1, (3, self.heads, -1))
+        dropout = self.dropout if self.training else 0.0
+        attended = attend_within_studies(packed[:, 0], packed[:, 1], packed[:, 2], lengths, dropout)
+        rows = rows + F.dropout(self.attention_output(attended.flatten(1)), self.dropout, self.training)
+        return rows + self.feed_forward(rows)
+
+
+class FeedForward(nn.Module):
+    """What a pre-norm transformer layer adds to each row on its own."""
+
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, rows: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """What is to be added to the rows."""
+        return self.layers(rows)
+
+
+def attend_within_studies(
+    queries: Float[Tensor, "rows heads depth"],
+    keys: Float[Tensor, "rows heads depth"],
+    values: Float[Tensor, "rows heads depth"],
+    lengths: list[int],
+    dropout: float,
+) -> Float[Tensor, "rows heads depth"]:
+    """Each row attends to the rows of its own study; studies of one length go together, others one by one."""
+    if len(set(lengths)) == 1:
+        studies = len(lengths)
+        query, key, value = (
+            tensor.unflatten(0, (studies, lengths[0])).transpose(1, 2) for tensor in (queries, keys, values)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return attended.transpose(1, 2).flatten(0, 1)
+    pieces = zip(queries.split(lengths), keys.split(lengths), values.split(lengths), strict=True)
+    attended_pieces = [attend_within_studies(query, key, value, [len(query)], dropout) for query, key, value in pieces]
+    return torch.cat(attended_pieces)
+
+
+def study_lengths(study_index: Int[Tensor, " slices"], studies: int) -> list[int]:
+    """How many slices each study has, none included."""
+    return torch.bincount(study_index, minlength=studies).tolist()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of linear and embedding layers from a narrow truncated normal, no wider than keeps the input's size."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=min(INITIAL_STD, module.in_features**-0.5))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
+
+
+def check_width(name: str, width: int, heads: int, layers: int) -> None:
+    """Refuses a transformer that cannot be built.
+
+    Raises:
+        ConfigError: a number below 1, or a width that the heads cannot share.
+    """
+    if min(width, heads, layers) < 1 or width % heads:
+        raise ConfigError(
+            f"{name}: width {width}, {heads} heads, {layers} layers; all 1 at least, and width a multiple of heads"
+        )
 
 
 class EmbeddingDecoder(nn.Module):

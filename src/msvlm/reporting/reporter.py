@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
-from msvlm.data.collate import to_study_batch
+from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import Certainty

@@ -14,13 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msvlm.batch import FindingTargets, StudyBatch, TrainingBatch
-from msvlm.data.collate import to_finding_targets, to_study_batch
-from msvlm.data.dataset import StudyDataset
+from msvlm.data.dataset import StudyDataset, to_finding_targets, to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
-from msvlm.training.sampling import TrainingData, draw_samples, hide_slices, mean_over_studies
+from msvlm.training.engine import (
+    LossPart,
+    Optimisation,
+    Share,
+    StageLoss,
+    TrainingData,
+    draw_samples,
+    hide_slices,
+    mean_over_studies,
+)
 
 MEASURED_STUDIES = 200
 """Training studies on which it is measured how common findings are."""

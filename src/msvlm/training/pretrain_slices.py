@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from msvlm.data.collate import to_study_batch
 from msvlm.data.crops import CropConfig, SliceCrops, cut_crops
+from msvlm.data.dataset import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
-from msvlm.training.sampling import SampleDraw, TrainingData, draw_samples
+from msvlm.training.engine import LossPart, Optimisation, SampleDraw, Share, StageLoss, TrainingData, draw_samples
 from msvlm.training.self_distillation import (
     Centre,
     ProjectionHead,

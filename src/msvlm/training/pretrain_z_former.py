@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from torch import nn
 
 from msvlm.batch import TrainingBatch
-from msvlm.data.collate import to_study_batch
+from msvlm.data.dataset import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.model.z_former import EmbeddingDecoder
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
-from msvlm.training.sampling import TrainingData, draw_samples, hide_slices, mean_over_studies
+from msvlm.training.engine import (
+    LossPart,
+    Optimisation,
+    Share,
+    StageLoss,
+    TrainingData,
+    draw_samples,
+    hide_slices,
+    mean_over_studies,
+)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,12 @@ from msvlm.model.ms_vlm import MsVlm, check_input
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.training.align import alignment_stage
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Training, steps
+from msvlm.training.engine import Training, TrainingData, steps
 from msvlm.training.finetune import finetuning_stage
 from msvlm.training.learn_findings import FindingsStage
 from msvlm.training.pretrain_slices import SelfDistillationStage
 from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
 from msvlm.training.run_log import RunLog, Score
-from msvlm.training.sampling import TrainingData
 from msvlm.training.scoring import findings_scores, measure_cue_errors, measure_domain, report_scores, set_thresholds
 from msvlm.training.slice_vectors import fit_standardiser, store_vectors
 from msvlm.training.train_config import StageName, TrainConfig

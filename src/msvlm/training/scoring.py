@@ -9,8 +9,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
-from msvlm.data.collate import to_study_batch
-from msvlm.data.dataset import StudyDataset
+from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
 from msvlm.data.text import CueErrors, ReportText
 from msvlm.evaluation.baselines import best_thresholds
 from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
@@ -18,8 +17,8 @@ from msvlm.evaluation.evaluate import score_reports
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.drafting import draft
 from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
+from msvlm.training.engine import TrainingData
 from msvlm.training.run_log import Score
-from msvlm.training.sampling import TrainingData
 
 STUDIES_AT_ONCE = 8
 MEASURED_STUDIES = 400
@@ -46,7 +45,7 @@ def report_scores(
         texts += draft(model, text, batch).texts
     model.train()
     studies = dataset.studies[:limit]
-    row = score_reports(texts, [study.statements() for study in studies], [study.patient for study in studies])
+    row = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
     scores = [Score("report_f1", row.scores.macro_f1)]
     if row.places is not None and row.places.side is not None:
         scores.append(Score("side", row.places.side))
@@ -83,7 +82,7 @@ def head_answers(
         ]
     model.train()
     names = model.config.findings_head.findings
-    truth = presence_matrix([study.statements() for study in dataset.studies[:limit]], names)
+    truth = presence_matrix([statements_of(study) for study in dataset.studies[:limit]], names)
     return truth, (1.0 / (1.0 + np.exp(-np.concatenate(logits)))).astype(np.float32)
 
 

@@ -7,8 +7,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from msvlm.data.collate import to_study_batch
-from msvlm.data.dataset import StudyDataset
+from msvlm.data.dataset import StudyDataset, to_study_batch
 from msvlm.data.embeddings import VectorStore
 from msvlm.model.ms_vlm import MsVlm
 

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msvlm.batch import TextBatch, TrainingBatch
-from msvlm.data.collate import to_study_batch
+from msvlm.data.dataset import statements_of, to_study_batch
 from msvlm.data.text import CueErrors, ReportText, corrupt_cues, join_report, write_cues
 from msvlm.errors import ConfigError, ModelError
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss
-from msvlm.training.sampling import TrainingData, draw_samples, hide_slices
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, TrainingData, draw_samples, hide_slices
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class ReportStage(nn.Module):
             cues, reports = [], []
             for draw in draws:
                 study, generator = draw.sample.study, draw.generator
-                told = corrupt_cues(study.statements(), generator, training.cue_errors)
+                told = corrupt_cues(statements_of(study), generator, training.cue_errors)
                 dropped = generator.random() < settings.cue_drop or not self.model.config.cues
                 cues.append("" if dropped else write_cues(told))
                 reports.append(join_report(study.findings, study.impression))
