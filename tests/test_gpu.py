@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_reader import save_tiny_reader, tiny_batch, tiny_study
+from tiny_runs import make_tiny_data
 
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.training.run import train
 from msvlm.training.train_config import StageName
-from tiny_reader import save_tiny_reader, tiny_batch, tiny_study
-from tiny_runs import make_tiny_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
