@@ -138,7 +138,7 @@ def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(
 @pytest.mark.parametrize("stage", ["findings", "slices"])
 def test_two_processes_give_the_losses_of_one(data: TinyData, tmp_path: Path, stage: str) -> None:
     assert command("msvlm", "train", str(toml(data, tmp_path / "one", 5, stage))).wait(300) == 0
-    launch = ("torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "-m", "msvlm")
+    launch = ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "msvlm")
     assert command(*launch, "train", str(toml(data, tmp_path / "two", 5, stage))).wait(300) == 0
     assert losses(tmp_path / "two" / "run") == pytest.approx(losses(tmp_path / "one" / "run"), rel=1e-3)
 

@@ -54,7 +54,7 @@ def test_uneven_slices_are_refused(tmp_path: Path) -> None:
     series = ct_series()
     positions = series.positions_ras_mm.copy()
     positions[4:, 2] += 2.5
-    with pytest.raises(GeometryError, match=r"5\.00 mm apart between slices 3 and 4"):
+    with pytest.raises(GeometryError, match=r"5\.00 mm apart between slices 4 and 5"):
         write_nifti(replace(series, positions_ras_mm=positions), tmp_path / "a.nii")
 
 

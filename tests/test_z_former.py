@@ -53,6 +53,9 @@ def test_the_role_and_the_normal_of_a_slice_matter() -> None:
     z_former = ZFormer(CONFIG, 3, 5).eval()
     study, vectors = random_study(4, 1), random_vectors(4)
     with torch.no_grad():
+        other_role = replace(study, role_index=(study.role_index + 1) % 5)
+        torch.testing.assert_close(z_former(vectors, other_role), z_former(vectors, study))  # none was seen in training
+        z_former.pose.role.weight.normal_()
         plain = z_former(vectors, study)
         for change in ({"role_index": (study.role_index + 1) % 5}, {"normal_ras": -study.normal_ras}):
             assert not torch.allclose(plain, z_former(vectors, replace(study, **change)), atol=1e-4)
