@@ -1,0 +1,78 @@
+"""The bundled model is small, loads fast, reads real studies to the end, and says what lies outside its training."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from msvlm.imaging.read import read_study
+from msvlm.phantom.chest_ct import draw_chest_ct
+from msvlm.reporting.reporter import BUNDLED_WEIGHTS, Reporter
+
+pytestmark = pytest.mark.skipif(not BUNDLED_WEIGHTS.exists(), reason="no model is bundled yet")
+
+LARGEST_BYTES = 30_000_000
+LOAD_S = 2.0
+READ_S = 10.0
+OUTSIDE = "does not look like what the model was trained on"
+
+
+@pytest.fixture(scope="module")
+def reporter() -> Reporter:
+    return Reporter.from_pretrained(device="cpu")
+
+
+def test_it_is_small_and_has_a_card() -> None:
+    files = [path for path in BUNDLED_WEIGHTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= LARGEST_BYTES
+    assert (BUNDLED_WEIGHTS / "README.md").exists()
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt"}
+
+
+def test_it_loads_and_reads_a_synthetic_study_in_the_time_that_is_promised() -> None:
+    started = time.monotonic()
+    reporter = Reporter.from_pretrained(device="cpu")
+    loaded = time.monotonic()
+    report = reporter.write(draw_chest_ct(900_002).study)
+    assert loaded - started < LOAD_S
+    assert time.monotonic() - loaded < READ_S
+    assert report.findings and report.impression
+
+
+def test_another_patients_image_changes_the_report(reporter: Reporter) -> None:
+    reports = [reporter.write(draw_chest_ct(seed).study) for seed in (900_003, 900_004, 900_005)]
+    assert len({report.findings for report in reports}) == 3
+
+
+def test_every_report_says_what_it_was_trained_on_and_that_it_is_a_draft(reporter: Reporter) -> None:
+    report = reporter.write(draw_chest_ct(900_006).study)
+    assert "synthetic" in report.trained_on and "not a medical device" in report.disclaimer
+
+
+def test_evidence_lies_in_the_series_that_were_read(reporter: Reporter) -> None:
+    study = draw_chest_ct(900_007).study
+    lengths = {series.key: len(series.voxels) for series in study.series}
+    for sentence in reporter.write(study).sentences:
+        assert not sentence.is_positive or sentence.evidence
+        assert all(piece.slice_index < lengths[piece.series_key] for piece in sentence.evidence)
+
+
+def test_the_real_chest_ct_is_read_to_its_end(reporter: Reporter, real_data: Path) -> None:
+    report = reporter.write(read_study(real_data / "cmb_crc" / "cmb_crc_lung_nodule.zip"))
+    assert report.findings and report.impression and len(report.probabilities) == 18
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        "dcm_qa_ct/philips_tilted_study",
+        "dcm_qa_ct/ge_tilted_variable_spacing",
+        "totalsegmentator/example_ct.nii.gz",
+        "totalsegmentator/example_mr_sm.nii.gz",
+        "prostatex_0000",
+    ],
+)
+def test_heads_abdomens_and_mri_are_said_to_lie_outside(reporter: Reporter, real_data: Path, study: str) -> None:
+    report = reporter.write(read_study(real_data / study))
+    assert any(OUTSIDE in reason for reason in report.outside_training)
+    assert report.findings
