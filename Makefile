@@ -31,7 +31,7 @@ weights: setup  ## the bundled model anew: synthetic studies, six stages, scores
 test: setup  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-check: setup lint types contracts house test  ## all that CI checks
+check: setup lint types contracts house paths test  ## all that CI checks
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -5,8 +5,9 @@ Of such a file one reads those functions and, of their classes, the head and how
 its whole length stands beside that. A class of plain data that is only built has no function that runs: its lines count
 and its file is named, but not as one of the path's files.
 
-A path begins where another ends: files are read into a study before a report is written about it, and findings are
-mined from the words of a report before a step learns them. Those two are shown without a limit.
+A path ends at a door: a function whose name says what comes out, so that one need not look behind it. What lies behind
+each door of a report is a path of its own, as limited: a study made ready, the model's pass, words labeled. A training
+step has no doors. Files read into a study, and a report with all its doors open, are shown without a limit.
 """
 
 import ast
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 
 import numpy as np
 from accelerate import Accelerator
@@ -27,12 +28,13 @@ from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy
 from msvlm.data.prepared import PreparedStore
 from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
+from msvlm.imaging.field_of_view import share_outside_field
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.imaging.read import read_study
 from msvlm.imaging.write_dicom import write_dicom
-from msvlm.labeling import label_report
+from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.reporting.drafting import vectors_hash
+from msvlm.reporting.drafting import draft, vectors_hash
 from msvlm.reporting.out_of_domain import fit_training_domain
 from msvlm.reporting.reporter import Reporter
 from msvlm.training.engine import Optimisation, Step, Training, TrainingData, steps
@@ -40,6 +42,17 @@ from msvlm.training.learn_findings import FindingsSettings, FindingsStage
 
 FILES_BELOW = 11
 LINES_BELOW = 2000
+
+REPORT_DOORS = (
+    prepare_study,
+    share_outside_field,
+    MsVlm.encode,
+    MsVlm.read,
+    MsVlm.generate,
+    MsVlm.logits,
+    split_sentences,
+    label_sentence,
+)
 
 _CONSTRUCTORS = {"__init__", "__post_init__"}
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -63,10 +76,15 @@ class FileOnPath:
 
 @dataclass(frozen=True)
 class ReadingPath:
-    """The files that one reads to follow something, in the order in which it enters them."""
+    """The files that one reads to follow something, in the order in which it enters them.
+
+    Attributes:
+        doors: the functions behind which it was not followed.
+    """
 
     title: str
     files: tuple[FileOnPath, ...]
+    doors: tuple[str, ...] = ()
 
     @property
     def entered(self) -> int:
@@ -90,7 +108,8 @@ class ReadingPath:
             f"  {file.name:30} {file.lines:5} {file.whole_lines:5}  {file.entry or '(plain data)'}"
             for file in self.files
         ]
-        return "\n".join([*rows, f"  {f'{self.entered} files':30} {self.lines:5} {self.whole_lines:5}"])
+        rows.append(f"  {f'{self.entered} files':30} {self.lines:5} {self.whole_lines:5}")
+        return "\n".join(rows + ([f"  doors: {', '.join(self.doors)}"] if self.doors else []))
 
     def complaints(self) -> list[str]:
         """What of it is too much."""
@@ -108,11 +127,15 @@ class Trace:
     Attributes:
         ran: the code of its functions, in the order in which they first ran.
         built: its classes of plain data, in the order in which they were first built.
+        passed: the doors that were gone through; what ran behind them is not noted.
     """
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, doors: tuple[Callable[..., object], ...] = ()) -> None:
         self.ran: dict[CodeType, None] = {}
         self.built: dict[type, None] = {}
+        self.passed: dict[str, None] = {}
+        self._doors = {door.__code__: door.__qualname__ for door in doors if isinstance(door, FunctionType)}
+        self._behind: FrameType | None = None
         self._folder, self._name = f"{package}/", package.name
 
     def __enter__(self) -> "Trace":
@@ -123,10 +146,15 @@ class Trace:
         sys.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
-        if event != "call":
+        if event == "return" and frame is self._behind:
+            self._behind = None
+        if event != "call" or self._behind is not None:
             return
         code = frame.f_code
-        if code.co_filename.startswith(self._folder):
+        if code in self._doors:
+            self.passed.setdefault(self._doors[code])
+            self._behind = frame
+        elif code.co_filename.startswith(self._folder):
             self.ran.setdefault(code)
         elif code.co_name == "__init__" and code.co_filename == "<string>":  # what dataclass() writes
             built = type(frame.f_locals["self"])
@@ -134,9 +162,11 @@ class Trace:
                 self.built.setdefault(built)
 
 
-def follow(title: str, run: Callable[[], object], package: Path) -> ReadingPath:
-    """Runs something and tells what of the package one reads to follow it."""
-    with Trace(package) as trace:
+def follow(
+    title: str, run: Callable[[], object], package: Path, doors: tuple[Callable[..., object], ...] = ()
+) -> ReadingPath:
+    """Runs something and tells what of the package one reads to follow it as far as the doors."""
+    with Trace(package, doors) as trace:
         run()
     first_lines: dict[Path, list[int]] = {}
     for code in trace.ran:
@@ -149,6 +179,7 @@ def follow(title: str, run: Callable[[], object], package: Path) -> ReadingPath:
     return ReadingPath(
         title,
         tuple(_read_file(file, package, lines, classes.get(file, set())) for file, lines in first_lines.items()),
+        tuple(trace.passed),
     )
 
 
@@ -219,17 +250,21 @@ def main() -> int:
         reporter = tiny_reporter(folder / "reader")
         study = tiny_study(1)
         write_dicom(study, folder / "dicom", with_localiser=True)
+        config, batch = reporter.model.config.input, tiny_batch(study)
         limited = [
             follow("one training step, findings from slice vectors", lambda: next(step), package),
             follow("one training step, findings from pixels", lambda: next(pixel_step), package),
-            follow("one report", lambda: reporter.write(study), package),
+            follow("one report", lambda: reporter.write(study), package, REPORT_DOORS),
+            follow("behind it: a study made ready", lambda: prepare_study(study, config), package),
+            follow("behind it: the model's pass", lambda: draft(reporter.model, reporter.text, batch), package),
+            follow("behind it: words labeled", lambda: label_report(NODULE_REPORT), package),
         ]
-        before = [
-            follow("before it: a DICOM folder read into a study", lambda: read_study(folder / "dicom"), package),
-            follow("before it: a report's words labeled", lambda: label_report(NODULE_REPORT), package),
+        unlimited = [
+            follow("before it: a DICOM folder read", lambda: read_study(folder / "dicom"), package),
+            follow("one report and all behind its doors", lambda: reporter.write(study), package),
         ]
     complaints = [complaint for path in limited for complaint in path.complaints()]
-    print("\n\n".join(path.table() for path in limited + before), end="\n\n")
+    print("\n\n".join(path.table() for path in limited + unlimited), end="\n\n")
     for complaint in complaints:
         print(complaint)
     print(f"paths: {len(complaints)} complaints in {len(limited)} paths")

@@ -98,6 +98,11 @@ def test_a_path_has_the_files_that_it_enters_in_their_order(
     path = paths.follow("doubling", lambda: door.double(3.0), package)
     assert [(file.name, file.entry) for file in path.files] == [("door.py", "double"), ("shapes.py", "Scale.__init__")]
     assert path.files[0].lines == 5 and path.files[0].whole_lines == DOOR.count("\n")
+    doors = (importlib.import_module("toy_paths.shapes").Scale.enlarge,)
+    to_the_door = paths.follow("doubling", lambda: door.double(3.0), package, doors)
+    assert to_the_door.doors == ("Scale.enlarge",)
+    assert to_the_door.lines == path.lines - 2  # the door's own lines
+    assert to_the_door.files[0].lines == 5  # what runs after it is followed again
     only_built = paths.follow("a square", lambda: door.Square(1.0), package)
     assert [(file.name, file.entry) for file in only_built.files] == [("shapes.py", "")]
     assert only_built.entered == 0 and only_built.lines == 9

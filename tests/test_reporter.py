@@ -14,9 +14,9 @@ from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty
 from msvlm.report import Report
 from msvlm.reporting.drafting import draft, state_findings
+from msvlm.reporting.evidence import SentenceScorer, cut
 from msvlm.reporting.out_of_domain import TrainingDomain, fit_training_domain
 from msvlm.reporting.reporter import Reporter
-from msvlm.reporting.sentences import SentenceScorer, cut
 from msvlm.study import Study
 
 

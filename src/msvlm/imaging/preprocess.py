@@ -4,6 +4,7 @@ Nothing is resampled along the scan axis: a study keeps its slices, however many
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,18 @@ MR_FULL_SCALE = 1000
 """MR intensities are stored so that 0 and this lie at the `mr_percentiles` of their volume."""
 
 
+class HuSource(StrEnum):
+    """Where a CT's HU come from: `RESCALE`, each file's own slope and intercept."""
+
+    RESCALE = "rescale"
+
+
+class Orientation(StrEnum):
+    """How slices lie on the grid: `DISPLAY`, as `to_display_orientation` hangs them."""
+
+    DISPLAY = "display"
+
+
 @dataclass(frozen=True)
 class InputConfig:
     """How a model wants its input. Saved with the model, enforced when it reads.
@@ -27,6 +40,7 @@ class InputConfig:
         windows_hu: CT channels, each the (low, high) HU that become -1 and 1; values outside are clipped.
         windows_mr: MR channels, the same on the scale of `MR_FULL_SCALE`.
         mr_percentiles: of each MR volume, what becomes 0 and `MR_FULL_SCALE`.
+        hu_source, orientation: a model that wants what is not known here is refused when it is loaded.
     """
 
     rows: int = 96
@@ -35,6 +49,8 @@ class InputConfig:
     windows_hu: tuple[tuple[float, float], ...] = ((-1350.0, 150.0), (-160.0, 240.0), (-200.0, 1300.0))
     windows_mr: tuple[tuple[float, float], ...] = ((0.0, 1000.0), (0.0, 500.0), (500.0, 1500.0))
     mr_percentiles: tuple[float, float] = (1.0, 99.0)
+    hu_source: HuSource = HuSource.RESCALE
+    orientation: Orientation = Orientation.DISPLAY
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns) < 8 or self.pixel_spacing_mm <= 0:

@@ -162,9 +162,22 @@ class MsVlm(nn.Module):
         findings = self.findings_head(z_vectors, vectors, batch.study_index, visible)
         visual_tokens = None
         if self.visual_projection is not None:
-            queries = self.resampler(z_vectors, batch.study_index, visible)
-            visual_tokens = self.visual_projection(torch.cat([queries, findings.vectors.to(queries.dtype)], dim=1))
+            visual_tokens = self.bridge(z_vectors, findings.vectors, batch.study_index, visible)
         return Reading(visual_tokens, findings, z_vectors)
+
+    def bridge(
+        self,
+        z_vectors: Float[Tensor, "slices z_width"],
+        finding_vectors: Float[Tensor, "studies findings z_width"],
+        study_index: Int[Tensor, " slices"],
+        visible: Bool[Tensor, " slices"],
+    ) -> Float[Tensor, "studies visual_tokens lm_width"]:
+        """What the language model is shown of studies of which all else was computed before."""
+        if self.visual_projection is None:
+            raise ModelError("no language model; attach_language_model() first")
+        queries = self.resampler(z_vectors, study_index, visible)
+        projected: Tensor = self.visual_projection(torch.cat([queries, finding_vectors.to(queries.dtype)], dim=1))
+        return projected
 
     def forward(
         self, batch: StudyBatch, text: TextBatch, hidden: Bool[Tensor, " slices"] | None = None

@@ -18,9 +18,15 @@ from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_fo
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.drafting import Drafts, draft
-from msvlm.reporting.evidence import Grounds, ScoredSentence, find_grounds
+from msvlm.reporting.evidence import (
+    Grounds,
+    ScoredSentence,
+    SentenceScorer,
+    WrittenSentence,
+    cut,
+    find_grounds,
+)
 from msvlm.reporting.out_of_domain import TrainingDomain, summarise
-from msvlm.reporting.sentences import SentenceScorer, WrittenSentence, cut
 from msvlm.study import Study
 
 BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"

@@ -52,12 +52,16 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
         training.module.load_state_dict(saved, strict=False)
         with safe_open(place / _OPTIMIZER_FILE, "pt") as file:
             kept_keys = set(file.keys())
+            states = _states(training)
             for index, parameter in enumerate(training.trained_parameters):
-                if f"{index}.step" not in kept_keys:
+                own_keys = [key for key in kept_keys if key.startswith(f"{index}.")]
+                if not own_keys:
                     continue  # it has had no part in any step yet
-                training.optimizer.state[parameter] = {
-                    key: file.get_tensor(f"{index}.{key}").to("cpu" if key == "step" else parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
+                states[id(parameter)][parameter] = {
+                    (name := key.partition(".")[2]): file.get_tensor(key).to(
+                        "cpu" if name == "step" else parameter.device
+                    )
+                    for key in own_keys
                 }
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"checkpoint {place.name} cannot be read ({error}); delete it to start over") from error
@@ -79,10 +83,21 @@ def _module_tensors(training: Training) -> dict[str, torch.Tensor]:
 
 def _optimizer_tensors(training: Training) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
+    states = _states(training)
     for index, parameter in enumerate(training.trained_parameters):
-        for key, value in training.optimizer.state[parameter].items():
+        for key, value in states[id(parameter)].get(parameter, {}).items():
             tensors[f"{index}.{key}"] = value.detach().contiguous()
     return tensors
+
+
+def _states(training: Training) -> dict[int, dict[torch.nn.Parameter, dict[str, torch.Tensor]]]:
+    """By the id of each trained parameter, the states that the optimiser keeps which moves it."""
+    return {
+        id(parameter): optimizer.state
+        for optimizer in training.optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ class Optimisation:
         learning_rate: at its highest; it rises over `warmup_steps`, then falls along half a cosine to `final_share`.
         gradient_clip: largest norm of all gradients together; 0 leaves them as they are.
         bf16: whether matrix products are computed in bfloat16.
+        muon: whether Muon moves the weights of linear layers, and AdamW the rest; else AdamW moves all.
     """
 
     steps: int
@@ -37,6 +38,7 @@ class Optimisation:
     weight_decay: float = 0.05
     gradient_clip: float = 1.0
     bf16: bool = False
+    muon: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,26 +91,38 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class StudyDraw:
+    """One study of a batch by its place in the split, and the generator of all that is drawn for it."""
+
+    index: int
+    generator: np.random.Generator
+
+
+@dataclass(frozen=True)
 class SampleDraw:
-    """One study of a batch, and the generator of all that is drawn for it."""
+    """One study of a batch as it was read, and the generator of all that is drawn for it."""
 
     sample: StudySample
     generator: np.random.Generator
 
 
+def draw_studies(studies: int, optimisation: Optimisation, step: int, share: Share) -> list[StudyDraw]:
+    """This process's studies of a step: a function of the seed and the step alone."""
+    indices = batch_indices(studies, optimisation.batch_studies, step, optimisation.seed)
+    return [
+        StudyDraw(int(indices[position]), np.random.default_rng((optimisation.seed, step, position)))
+        for position in share.of(optimisation.batch_studies)
+    ]
+
+
 def draw_samples(
     dataset: StudyDataset, optimisation: Optimisation, step: int, share: Share, slices: int | None
 ) -> list[SampleDraw]:
-    """This process's studies of a step, each with `slices` slices drawn at random, or with all.
-
-    A function of the seed and the step alone.
-    """
-    indices = batch_indices(len(dataset), optimisation.batch_studies, step, optimisation.seed)
-    draws = []
-    for position in share.of(optimisation.batch_studies):
-        generator = np.random.default_rng((optimisation.seed, step, position))
-        draws.append(SampleDraw(dataset.sample(int(indices[position]), slices, generator), generator))
-    return draws
+    """What `draw_studies` draws, each with `slices` slices drawn at random, or with all."""
+    return [
+        SampleDraw(dataset.sample(draw.index, slices, draw.generator), draw.generator)
+        for draw in draw_studies(len(dataset), optimisation, step, share)
+    ]
 
 
 def hide_slices(batch: StudyBatch, draws: list[SampleDraw], share: float) -> Bool[Tensor, " slices"]:
@@ -196,7 +210,7 @@ class Step:
 
 
 class Training:
-    """A stage made ready to be trained: its module on the device, its optimiser, and how far it has come."""
+    """A stage made ready to be trained: its module on the device, its optimisers, and how far it has come."""
 
     def __init__(self, stage: nn.Module, optimisation: Optimisation, accelerator: Accelerator) -> None:
         if not isinstance(stage, Stage):
@@ -209,14 +223,27 @@ class Training:
         trained = {id(parameter) for parameter in self.trained_parameters}
         for parameter in stage.parameters():
             parameter.requires_grad_(id(parameter) in trained)
-        optimizer = torch.optim.AdamW(
-            self.trained_parameters,
-            lr=optimisation.learning_rate,
-            weight_decay=optimisation.weight_decay,
-            betas=(0.9, 0.98),
-        )
         self.module = stage
-        self.wrapped, self.optimizer = accelerator.prepare(stage, optimizer)
+        self.wrapped, *self.optimizers = accelerator.prepare(stage, *self._build_optimizers())
+
+    def _build_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Muon (Jordan 2024; scaled as in arXiv 2502.16982, so that AdamW's rates fit it) where asked, and AdamW."""
+        rate, decay = self.optimisation.learning_rate, self.optimisation.weight_decay
+        matrices = _linear_weights(self.module) if self.optimisation.muon else set()
+        by_muon = [parameter for parameter in self.trained_parameters if id(parameter) in matrices]
+        rest = [parameter for parameter in self.trained_parameters if id(parameter) not in matrices]
+        optimizers: list[torch.optim.Optimizer] = []
+        if by_muon:
+            optimizers.append(torch.optim.Muon(by_muon, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        if rest:
+            optimizers.append(torch.optim.AdamW(rest, lr=rate, weight_decay=decay, betas=(0.9, 0.98)))
+        return optimizers
+
+
+def _linear_weights(module: nn.Module) -> set[int]:
+    """The ids of the weights of linear layers, but for those that are a table of tokens too."""
+    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    return {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)} - tables
 
 
 def steps(training: Training) -> Iterator[Step]:
@@ -236,7 +263,7 @@ def steps(training: Training) -> Iterator[Step]:
         begun = time.monotonic()
         torch.manual_seed(optimisation.seed * 1_000_003 + training.step)
         rate = optimisation.rate(training.step)
-        for group in training.optimizer.param_groups:
+        for group in (group for optimizer in training.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
         loss: StageLoss = training.wrapped(next(batches).to(accelerator.device))
         means = accelerator.reduce(
@@ -249,12 +276,14 @@ def steps(training: Training) -> Iterator[Step]:
                 f"step {training.step + 1}: the loss is {values[0]} ({named}); look at the batch, or lower "
                 f"learning_rate (now {rate:.2g}); the last checkpoint is whole"
             )
-        training.optimizer.zero_grad(set_to_none=True)
+        for optimizer in training.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss.total)
         norm = accelerator.clip_grad_norm_(training.trained_parameters, optimisation.gradient_clip or math.inf)
         if not torch.isfinite(norm):
             raise TrainingError(f"step {training.step + 1}: the gradients' norm is {norm.item()}; lower learning_rate")
-        training.optimizer.step()
+        for optimizer in training.optimizers:
+            optimizer.step()
         training.stage.after_step(training.step)
         training.step += 1
         parts = tuple((part.name, value) for part, value in zip(loss.parts, values[1:], strict=True))

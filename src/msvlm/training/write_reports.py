@@ -1,19 +1,29 @@
-"""What alignment and finetuning share: visual tokens and cues in, the loss of the report's tokens out."""
+"""What alignment and finetuning share: visual tokens and cues in, the loss of the report's tokens out.
 
-from collections.abc import Iterator
+All below the bridge is frozen, so each study is read once and its reading kept.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from msvlm.batch import TextBatch, TrainingBatch
+from msvlm.batch import TextBatch
 from msvlm.data.dataset import statements_of, to_study_batch
 from msvlm.data.text import CueErrors, ReportText, corrupt_cues, join_report, write_cues
 from msvlm.errors import ConfigError, ModelError
+from msvlm.findings import Statements
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, TrainingData, draw_samples, hide_slices
+from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, TrainingData, draw_studies
+
+KEPT_READINGS = 4096
+"""Studies whose readings stay in memory: about 1 GB where they have 300 slices and the Z-former a width of 192."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +33,15 @@ class ReportSettings:
     vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
     cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
     misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
-    hidden_share: of the slices.
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     vocabulary: int = 2048
     cue_drop: float = 0.3
     misplaced: float = 0.1
-    hidden_share: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("cue_drop", "misplaced", "hidden_share"):
+        for name in ("cue_drop", "misplaced"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} {getattr(self, name)}; a share from 0 to 1 is wanted")
 
@@ -54,6 +62,33 @@ class ReportTraining:
     cue_errors: CueErrors
 
 
+@dataclass(frozen=True)
+class StudyReading:
+    """What the frozen parts make of one study: a vector a slice, and one a finding."""
+
+    z_vectors: Float[Tensor, "slices z_width"]
+    finding_vectors: Float[Tensor, "1 findings z_width"]
+
+
+@dataclass(frozen=True)
+class ReportBatch:
+    """Some studies as they were read, packed slice behind slice, and their texts."""
+
+    z_vectors: Float[Tensor, "slices z_width"]
+    finding_vectors: Float[Tensor, "studies findings z_width"]
+    study_index: Int[Tensor, " slices"]
+    text: TextBatch
+
+    def to(self, device: torch.device) -> "ReportBatch":
+        """The same batch on another device."""
+        return ReportBatch(
+            self.z_vectors.to(device),
+            self.finding_vectors.to(device),
+            self.study_index.to(device),
+            self.text.to(device),
+        )
+
+
 class ReportStage(nn.Module):
     """Trains what turns a study into its report; what exactly is the stage's own choice."""
 
@@ -63,37 +98,62 @@ class ReportStage(nn.Module):
             raise ModelError("the model has no language model; name one in [reports.language_model]")
         self.model = model
         self._training, self._trained = training, trained
+        self._read = lru_cache(maxsize=KEPT_READINGS)(self._read_study)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """What the stage chose."""
         return self._trained
 
-    def batches(self, start: int, share: Share) -> Iterator[TrainingBatch]:
+    def batches(self, start: int, share: Share) -> Iterator[ReportBatch]:
         """Studies with their reports, cues as wrong as the findings head's before them."""
         step = start
-        training, settings = self._training, self._training.settings
+        training = self._training
+        dataset = training.data.training
         while True:
-            draws = draw_samples(training.data.training, training.optimisation, step, share, None)
-            studies = to_study_batch([draw.sample for draw in draws], self.model.config.input)
-            cues, reports = [], []
-            for draw in draws:
-                study, generator = draw.sample.study, draw.generator
-                told = corrupt_cues(statements_of(study), generator, training.cue_errors)
-                dropped = generator.random() < settings.cue_drop or not self.model.config.cues
-                cues.append("" if dropped else write_cues(told))
-                reports.append(join_report(study.findings, study.impression))
-            text = training.text.training_batch(cues, reports)
-            yield TrainingBatch(studies, text=text, hidden=hide_slices(studies, draws, settings.hidden_share))
+            draws = draw_studies(len(dataset), training.optimisation, step, share)
+            cues = [self._cues(statements_of(dataset.studies[draw.index]), draw.generator) for draw in draws]
+            reports = [
+                join_report(study.findings, study.impression)
+                for study in (dataset.studies[draw.index] for draw in draws)
+            ]
+            readings = [self._read(draw.index) for draw in draws]
+            yield _report_batch(readings, training.text.training_batch(cues, reports))
             step += 1
 
-    def forward(self, batch: TrainingBatch) -> StageLoss:
-        assert batch.text is not None
-        output = self.model(batch.studies, batch.text, batch.hidden)
-        loss = report_loss(output.logits, batch.text)
+    def _cues(self, statements: Statements, generator: np.random.Generator) -> str:
+        told = corrupt_cues(statements, generator, self._training.cue_errors)
+        dropped = generator.random() < self._training.settings.cue_drop or not self.model.config.cues
+        return "" if dropped else write_cues(told)
+
+    @torch.no_grad()
+    def _read_study(self, index: int) -> StudyReading:
+        """One study by itself and without dropout, so that its numbers depend on nothing else."""
+        sample = self._training.data.training.sample(index, None, np.random.default_rng(0))
+        batch = to_study_batch([sample], self.model.config.input)
+        was_training = self.model.training
+        self.model.eval()
+        reading = self.model.read(batch.to(self.model.z_former.mask_token.device))
+        self.model.train(was_training)
+        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu())
+
+    def forward(self, batch: ReportBatch) -> StageLoss:
+        visible = torch.ones_like(batch.study_index, dtype=torch.bool)
+        visual_tokens = self.model.bridge(batch.z_vectors, batch.finding_vectors, batch.study_index, visible)
+        loss = report_loss(self.model.logits(visual_tokens, batch.text), batch.text)
         return StageLoss(loss, (LossPart("report", loss),))
 
     def after_step(self, step: int) -> None:
         """Nothing moves but what the optimiser moves."""
+
+
+def _report_batch(readings: Sequence[StudyReading], text: TextBatch) -> ReportBatch:
+    lengths = torch.tensor([len(reading.z_vectors) for reading in readings])
+    return ReportBatch(
+        torch.cat([reading.z_vectors for reading in readings]),
+        torch.cat([reading.finding_vectors for reading in readings]),
+        torch.repeat_interleave(torch.arange(len(readings)), lengths),
+        text,
+    )
 
 
 def report_loss(logits: Float[Tensor, "studies positions vocabulary"], text: TextBatch) -> Float[Tensor, ""]:
