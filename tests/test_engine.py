@@ -1,12 +1,13 @@
 """The loop: a resumed run is an unbroken one, a loss that is not a number stops it, checkpoints are whole or absent."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors import safe_open
 from torch import nn
 
 from msvlm.errors import ConfigError, TrainingError
@@ -58,16 +59,18 @@ def training(optimisation: Optimisation = OPTIMISATION, bad_step: int = -1) -> T
     return Training(LineStage(bad_step), optimisation, Accelerator(cpu=True))
 
 
-def test_a_resumed_run_gives_the_losses_of_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
-    unbroken = [step.loss for step in steps(training())]
-    first = training()
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_resumed_run_gives_the_losses_of_an_unbroken_one_bit_for_bit(muon: bool, tmp_path: Path) -> None:
+    optimisation = replace(OPTIMISATION, muon=muon)
+    unbroken = [step.loss for step in steps(training(optimisation))]
+    first = training(optimisation)
     before = []
     for step in steps(first):
         before.append(step.loss)
         if step.number == 5:
             save_checkpoint(first, tmp_path)
             break
-    second = training()
+    second = training(optimisation)
     assert load_checkpoint(second, tmp_path)
     assert second.step == 5
     assert before + [step.loss for step in steps(second)] == unbroken
@@ -110,6 +113,53 @@ def test_what_is_not_named_is_frozen() -> None:
     list(steps(run))
     assert torch.equal(run.module.frozen.weight, before) and not run.module.frozen.weight.requires_grad
     assert not torch.equal(run.module.line[1].weight, moved)
+
+
+def test_muon_moves_the_weights_of_linear_layers_and_adamw_the_rest() -> None:
+    run = training(replace(OPTIMISATION, muon=True))
+    by_muon, by_adamw = (
+        [parameter for group in optimizer.param_groups for parameter in group["params"]] for optimizer in run.optimizers
+    )
+    assert {parameter.ndim for parameter in by_muon} == {2}
+    assert {parameter.ndim for parameter in by_adamw} == {1}
+    assert {id(parameter) for parameter in by_muon + by_adamw} == {
+        id(parameter) for parameter in run.trained_parameters
+    }
+    losses = [step.loss for step in steps(run)]
+    assert min(losses[-3:]) < losses[0]
+
+
+def test_muon_leaves_the_table_of_tokens_to_adamw() -> None:
+    class TiedStage(LineStage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(8, 1)
+            self.output = nn.Linear(1, 8, bias=False)
+            self.output.weight = self.table.weight
+
+        def trained_parameters(self) -> list[nn.Parameter]:
+            return [*self.line.parameters(), *self.table.parameters()]
+
+    run = Training(TiedStage(), replace(OPTIMISATION, muon=True), Accelerator(cpu=True))
+    assert isinstance(run.stage, TiedStage)
+    moved = {id(parameter) for group in run.optimizers[0].param_groups for parameter in group["params"]}
+    assert moved == {id(layer.weight) for layer in run.stage.line if isinstance(layer, nn.Linear)}
+
+
+def test_a_checkpoint_leaves_out_what_is_frozen_of_the_model(tmp_path: Path) -> None:
+    class ModelStage(LineStage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.ModuleDict({"line": self.line, "frozen": nn.Linear(3, 3)})
+
+    run = Training(ModelStage(), OPTIMISATION, Accelerator(cpu=True))
+    next(steps(run))
+    save_checkpoint(run, tmp_path)
+    with safe_open(tmp_path / "step_00000001" / "module.safetensors", "pt") as file:
+        names = set(file.keys())
+    assert {"frozen.weight", "frozen.bias"} <= names, "what is not of the model may have been moved by after_step"
+    assert not {name for name in names if name.startswith("model.frozen")}
+    assert load_checkpoint(Training(ModelStage(), OPTIMISATION, Accelerator(cpu=True)), tmp_path)
 
 
 def test_the_rate_rises_and_falls() -> None:

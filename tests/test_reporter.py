@@ -212,6 +212,24 @@ def test_a_model_without_a_record_of_its_training_says_so(folder: Path, report: 
     assert (report.trained_on, report.outside_training) == ("", ())
 
 
+def test_a_saved_reporter_writes_the_same_and_knows_what_it_was_trained_on(reporter: Reporter, tmp_path: Path) -> None:
+    features = 2 * int(np.prod(reporter.model.standardiser.mean.shape))
+    summaries = np.random.default_rng(0).normal(size=(60, features)).astype(np.float32)
+    domain = fit_training_domain(summaries, summaries, ("CT",), ("chest",), "tiny studies")
+    Reporter(reporter.model, reporter.text, "tiny", domain).save_pretrained(tmp_path / "tiny")
+    again = Reporter.from_pretrained(tmp_path / "tiny", device="cpu")
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny"}
+    assert again.name == reporter.name
+    assert again.domain is not None and again.domain.trained_on == "tiny studies"
+    written, before = again.write(tiny_study(1)), reporter.write(tiny_study(1))
+    assert written.sentences == before.sentences
+
+
+def test_a_reporter_is_pushed_under_a_name_of_the_hub_only(reporter: Reporter) -> None:
+    with pytest.raises(ModelError, match="wanted owner/name"):
+        reporter.push_to_hub("not a name!")
+
+
 def test_a_study_without_series_is_refused(reporter: Reporter) -> None:
     with pytest.raises(StudyError, match="a1: no series to read"):
         reporter.write(Study("a1", ()))

@@ -8,8 +8,9 @@ import torch
 from torch.nn import functional
 
 from msvlm.batch import StudyBatch
+from msvlm.data.cues import write_cues
 from msvlm.data.dataset import to_study_batch
-from msvlm.data.text import ReportText, train_tokenizer, write_cues
+from msvlm.data.text import ReportText, train_tokenizer
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import InputConfig, prepare_study
 from msvlm.model.findings_head import FindingsHeadConfig, FindingsOutput

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -125,6 +126,18 @@ def read_rest(module: nn.Module, folder: Path) -> None:
                 f"{tuple(wanted[name].shape)}; they are of two models"
             )
     module.load_state_dict(saved, strict=False, assign=True)
+
+
+def push_saved(save: Callable[[Path], object], repo_id: str) -> None:
+    """Uploads to the hub what `save` writes into the folder that it is given.
+
+    Raises:
+        ModelError: the name cannot be one. Nothing is saved or sent then.
+    """
+    check_repo_id(repo_id)
+    with tempfile.TemporaryDirectory() as place:
+        save(Path(place) / "model")
+        push_folder(Path(place) / "model", repo_id)
 
 
 def push_folder(folder: Path, repo_id: str) -> None:

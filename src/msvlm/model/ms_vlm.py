@@ -4,7 +4,6 @@ Method: MS-VLM (arXiv 2412.13558). Departures, each said where it is made: regio
 (slice_encoder.py), poses and full attention (z_former.py), a findings head whose vectors are visual tokens too.
 """
 
-import tempfile
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -28,9 +27,8 @@ from msvlm.model.language_model import (
 from msvlm.model.model_folder import (
     LANGUAGE_MODEL_FOLDER,
     SLICE_ENCODER_FOLDER,
-    check_repo_id,
     find_folder,
-    push_folder,
+    push_saved,
     read_config,
     read_rest,
     write_config,
@@ -250,11 +248,11 @@ class MsVlm(nn.Module):
         return model.eval()
 
     def push_to_hub(self, repo_id: str) -> None:
-        """Uploads the model to the hub under `owner/name`, a private one unless it is there already."""
-        check_repo_id(repo_id)
-        with tempfile.TemporaryDirectory() as place:
-            self.save_pretrained(Path(place) / "model")
-            push_folder(Path(place) / "model", repo_id)
+        """Uploads the model to the hub under `owner/name`, a private one unless it is there already.
+
+        A model that writes is uploaded by its `Reporter`, with its tokenizer.
+        """
+        push_saved(self.save_pretrained, repo_id)
 
     def weights_hash(self) -> str:
         """Which weights these are: a short sha256 of all of them."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msvlm.batch import StudyBatch
-from msvlm.data.text import ReportText, write_cues
+from msvlm.data.cues import write_cues
+from msvlm.data.text import ReportText
 from msvlm.findings import (
     ATTRIBUTES,
     DEGREES,

@@ -14,7 +14,7 @@ from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import Certainty
 from msvlm.imaging.field_of_view import share_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
-from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder
+from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved, written_aside
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.drafting import Drafts, draft
@@ -66,6 +66,17 @@ class Reporter:
         model.to(pick_device(device))
         name = "bundled" if name_or_folder is None else Path(name_or_folder).name
         return cls(model, text, name, TrainingDomain.load(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes all that `from_pretrained` takes: the model, its tokenizer, and what it was trained on."""
+        with written_aside(Path(folder)) as aside:
+            self.model.save_pretrained(aside, self.text.tokenizer)
+            if self.domain is not None:
+                self.domain.save(aside)
+
+    def push_to_hub(self, repo_id: str) -> None:
+        """Uploads the same to the hub under `owner/name`, a private one unless it is there already."""
+        push_saved(self.save_pretrained, repo_id)
 
     @property
     def device(self) -> torch.device:

@@ -13,6 +13,8 @@ from msvlm.errors import TrainingError
 from msvlm.training.engine import Training
 
 _FOLDER = re.compile(r"step_(\d{8})")
+_MODEL = "model."
+"""Under this name a stage holds the model; what else it holds, such as a teacher, may move without being trained."""
 _MODULE_FILE, _OPTIMIZER_FILE = "module.safetensors", "optimizer.safetensors"
 
 
@@ -70,10 +72,21 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
 
 
 def _module_tensors(training: Training) -> dict[str, torch.Tensor]:
-    """All of the module's tensors, those that share memory written once."""
+    """The module's tensors, those that share memory written once.
+
+    What is frozen of the model itself is left out: a run that goes on begins with the same again.
+    """
     tensors: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, torch.Size]] = set()
+    trained = {id(parameter) for parameter in training.trained_parameters}
+    frozen = {
+        name
+        for name, parameter in training.module.named_parameters(remove_duplicate=False)
+        if name.startswith(_MODEL) and id(parameter) not in trained
+    }
     for name, tensor in training.module.state_dict().items():
+        if name in frozen:
+            continue
         place = (tensor.data_ptr(), tensor.shape)
         if place not in seen or tensor.numel() == 0:
             seen.add(place)

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
-from msvlm.data.atomic_folder import atomic_folder, write_atomically
+from msvlm.data.atomic_folder import write_atomically
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, read_manifest
@@ -19,6 +19,7 @@ from msvlm.errors import ConfigError, InputMismatchError
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, find_folder
 from msvlm.model.ms_vlm import MsVlm, check_input
 from msvlm.reporting.drafting import vectors_hash
+from msvlm.reporting.reporter import Reporter
 from msvlm.training.align import alignment_stage
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
 from msvlm.training.engine import Training, TrainingData, steps
@@ -209,11 +210,10 @@ def _save_model(
     if _trains_encoder(config):
         # Its vectors are others now; the stages that follow learn from vectors standardised anew.
         fit_standardiser(model, data.training, accelerator.device, config.optimisation.seed)
-    domain = measure_domain(data, config.domain) if text is not None else None
-    with atomic_folder(finished) as folder:
-        model.save_pretrained(folder, text.tokenizer if text is not None else None)
-        if domain is not None:
-            domain.save(folder)
+    if text is None:
+        model.save_pretrained(finished)
+    else:
+        Reporter(model, text, finished.name, measure_domain(data, config.domain)).save_pretrained(finished)
 
 
 def _trains_encoder(config: TrainConfig) -> bool:

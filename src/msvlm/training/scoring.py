@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
+from msvlm.data.cues import CueErrors
 from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
-from msvlm.data.text import CueErrors, ReportText
+from msvlm.data.text import ReportText
 from msvlm.evaluation.baselines import best_thresholds
 from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
 from msvlm.evaluation.evaluate import score_reports

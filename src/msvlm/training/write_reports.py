@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msvlm.batch import TextBatch
+from msvlm.data.cues import CueErrors, corrupt_cues, write_cues
 from msvlm.data.dataset import statements_of, to_study_batch
-from msvlm.data.text import CueErrors, ReportText, corrupt_cues, join_report, write_cues
+from msvlm.data.text import ReportText, join_report
 from msvlm.errors import ConfigError, ModelError
 from msvlm.findings import Statements
 from msvlm.model.language_model import LanguageModelConfig
