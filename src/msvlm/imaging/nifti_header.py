@@ -51,6 +51,41 @@ class NiftiHeader:
     notes: tuple[str, ...]
 
 
+_PLACES = {
+    1: {
+        "dim": (40, "8h"),
+        "datatype": (70, "h"),
+        "pixdim": (76, "8f"),
+        "vox_offset": (108, "f"),
+        "slope": (112, "f"),
+        "intercept": (116, "f"),
+        "qform_code": (252, "h"),
+        "sform_code": (254, "h"),
+        "quaternion": (256, "3f"),
+        "offset": (268, "3f"),
+        "srow": (280, "12f"),
+        "xyzt_units": (123, "B"),
+        "dim_info": (39, "B"),
+    },
+    2: {
+        "dim": (16, "8q"),
+        "datatype": (12, "h"),
+        "pixdim": (104, "8d"),
+        "vox_offset": (168, "q"),
+        "slope": (176, "d"),
+        "intercept": (184, "d"),
+        "qform_code": (344, "i"),
+        "sform_code": (348, "i"),
+        "quaternion": (352, "3d"),
+        "offset": (376, "3d"),
+        "srow": (400, "12d"),
+        "xyzt_units": (500, "i"),
+        "dim_info": (524, "B"),
+    },
+}
+"""For each version where its fields stand: at which byte, and of how many numbers of which type."""
+
+
 @dataclass(frozen=True)
 class _Fields:
     """The raw fields that both versions share."""
@@ -105,47 +140,27 @@ def _fields(key: str, head: bytes) -> _Fields:
     for version, order in ((version, order) for version in (1, 2) for order in "<>"):
         size = HEADER_BYTES[version]
         if len(head) >= size and struct.unpack_from(f"{order}i", head)[0] == size:
-            return _version_1(head, order) if version == 1 else _version_2(head, order)
+            return _fields_of(version, order, head)
     raise StudyError(f"{key}: the NIfTI header is broken or cut short; copy or convert the file again")
 
 
-def _version_1(head: bytes, order: str) -> _Fields:
-    quaternion_and_offset = struct.unpack_from(f"{order}6f", head, 256)
+def _fields_of(version: int, order: str, head: bytes) -> _Fields:
+    read = {name: struct.unpack_from(order + kind, head, place) for name, (place, kind) in _PLACES[version].items()}
     return _Fields(
         order=order,
-        dim=struct.unpack_from(f"{order}8h", head, 40),
-        datatype=struct.unpack_from(f"{order}h", head, 70)[0],
-        pixdim=struct.unpack_from(f"{order}8f", head, 76),
-        vox_offset=struct.unpack_from(f"{order}f", head, 108)[0],
-        slope=struct.unpack_from(f"{order}f", head, 112)[0],
-        intercept=struct.unpack_from(f"{order}f", head, 116)[0],
-        qform_code=struct.unpack_from(f"{order}h", head, 252)[0],
-        sform_code=struct.unpack_from(f"{order}h", head, 254)[0],
-        quaternion=quaternion_and_offset[:3],
-        offset=quaternion_and_offset[3:],
-        srow=struct.unpack_from(f"{order}12f", head, 280),
-        xyzt_units=head[123],
-        dim_info=head[39],
-    )
-
-
-def _version_2(head: bytes, order: str) -> _Fields:
-    quaternion_and_offset = struct.unpack_from(f"{order}6d", head, 352)
-    return _Fields(
-        order=order,
-        dim=struct.unpack_from(f"{order}8q", head, 16),
-        datatype=struct.unpack_from(f"{order}h", head, 12)[0],
-        pixdim=struct.unpack_from(f"{order}8d", head, 104),
-        vox_offset=struct.unpack_from(f"{order}q", head, 168)[0],
-        slope=struct.unpack_from(f"{order}d", head, 176)[0],
-        intercept=struct.unpack_from(f"{order}d", head, 184)[0],
-        qform_code=struct.unpack_from(f"{order}i", head, 344)[0],
-        sform_code=struct.unpack_from(f"{order}i", head, 348)[0],
-        quaternion=quaternion_and_offset[:3],
-        offset=quaternion_and_offset[3:],
-        srow=struct.unpack_from(f"{order}12d", head, 400),
-        xyzt_units=struct.unpack_from(f"{order}i", head, 500)[0],
-        dim_info=head[524],
+        dim=read["dim"],
+        datatype=read["datatype"][0],
+        pixdim=read["pixdim"],
+        vox_offset=read["vox_offset"][0],
+        slope=read["slope"][0],
+        intercept=read["intercept"][0],
+        qform_code=read["qform_code"][0],
+        sform_code=read["sform_code"][0],
+        quaternion=read["quaternion"],
+        offset=read["offset"],
+        srow=read["srow"],
+        xyzt_units=read["xyzt_units"][0],
+        dim_info=read["dim_info"][0],
     )
 
 

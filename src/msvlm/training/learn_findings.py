@@ -36,11 +36,13 @@ MOST_POSITIVE_WEIGHT = 40.0
 
 @dataclass(frozen=True)
 class FindingsSettings:
-    """Attributes:
-    train_slice_encoder: from pixels; the slice vectors on disk are not used.
-    slices_per_study: drawn afresh each time a study is seen; 0: all.
-    hidden_share: of the slices that the model must do without, so that hiding them means something later.
-    presence_weight, region_weight, attribute_weight, size_weight: of the terms of the loss.
+    """What the findings stage learns from, and how much each term of its loss counts.
+
+    Attributes:
+        train_slice_encoder: from pixels; the slice vectors on disk are not used.
+        slices_per_study: drawn afresh each time a study is seen; 0: all.
+        hidden_share: of the slices that the model must do without, so that hiding them means something later.
+        presence_weight, region_weight, attribute_weight, size_weight: of the terms of the loss.
     """
 
     train_slice_encoder: bool = False

@@ -31,11 +31,13 @@ from msvlm.training.self_distillation import (
 
 @dataclass(frozen=True)
 class SlicesSettings:
-    """Attributes:
-    slices_per_study: drawn afresh each time a study is seen.
-    prototypes: of each projection head.
-    momentum: the share of itself that the teacher keeps in the first step; it rises to 1 along half a cosine.
-    patch_weight, spread_weight: of the iBOT and the KoLeo term beside the DINO term.
+    """How the slices stage draws its views and weighs its losses.
+
+    Attributes:
+        slices_per_study: drawn afresh each time a study is seen.
+        prototypes: of each projection head.
+        momentum: the share of itself that the teacher keeps in the first step; it rises to 1 along half a cosine.
+        patch_weight, spread_weight: of the iBOT and the KoLeo term beside the DINO term.
     """
 
     slices_per_study: int = 8

@@ -27,8 +27,10 @@ from msvlm.training.engine import (
 
 @dataclass(frozen=True)
 class MaskedEmbeddingSettings:
-    """Attributes:
-    hidden_share: of each study's slices (the paper: 0.3).
+    """How the masked embedding stage hides slices.
+
+    Attributes:
+        hidden_share: of each study's slices (the paper: 0.3).
     """
 
     hidden_share: float = 0.3

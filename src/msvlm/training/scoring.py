@@ -89,9 +89,12 @@ def head_answers(
 
 @dataclass(frozen=True)
 class DomainSettings:
-    """Attributes:
-    trained_on: what the studies are, in a reader's words; stands in every report.
-    body_part_words: a header that names a body part must hold one of these words to lie within it; empty: any will do.
+    """What is told of the data that a model was trained on.
+
+    Attributes:
+        trained_on: what the studies are, in a reader's words; stands in every report.
+        body_part_words: a header that names a body part must hold one of these words to lie within it; where
+            there are none, any will do.
     """
 
     trained_on: str = ""

@@ -29,11 +29,13 @@ KEPT_READINGS = 4096
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Attributes:
-    language_model: attached where the model to start from has none.
-    vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
-    cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
-    misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
+    """What the stages that write learn from.
+
+    Attributes:
+        language_model: attached where the model to start from has none.
+        vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
+        cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
+        misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
