@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from msvlm.errors import GeometryError
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, DEGREES, LEFT, LOBES, RIGHT, SIDES, Certainty
+from msvlm.phantom.canvas import Box
 from msvlm.phantom.chest_ct import ScanShape, SyntheticStudy, draw_chest_ct
-from msvlm.phantom.plan import draw_findings
+from msvlm.phantom.plan import Painted, draw_findings
 from msvlm.phantom.scanner import blur
 from msvlm.phantom.scene import Scene, draw_scene
+from msvlm.phantom.truth import visible_lesions
 from msvlm.study import Plane
 
 SEEDS = range(200)
@@ -276,6 +278,42 @@ def test_sizes_are_those_of_the_voxels() -> None:
     assert nodules > 3
 
 
+def in_a_right_lung() -> tuple[Scene, Box, NDArray[np.bool_]]:
+    """A patient without findings, and a ball of 12 mm within the middle of the right lung."""
+    scene = draw_scene(np.random.default_rng(11), TYPICAL, heart_is_enlarged=False)
+    inside = np.argwhere(scene.thorax.lobes == 1)
+    index = inside[np.argmin(np.abs(inside - inside.mean(axis=0)).sum(axis=1))]
+    canvas = scene.canvas
+    centre = np.array([canvas.z.flat[index[0]], canvas.y.flat[index[1]], canvas.x.flat[index[2]]])
+    box, ball = canvas.ellipsoid(centre, np.full(3, 12.0))
+    return scene, box, ball
+
+
+@pytest.mark.parametrize(("contrast_hu", "told"), [(10.0, False), (400.0, True)])
+def test_a_nodule_as_dense_as_what_surrounds_it_is_not_told(contrast_hu: float, told: bool) -> None:
+    scene, box, ball = in_a_right_lung()
+    scene.canvas.paint(box, ball, scene.canvas.hu[box.index] + contrast_hu, 1)
+    _, lesions = visible_lesions(scene, (Painted(1, "lung_nodule"),), 0.4)
+    assert [lesion.finding for lesion in lesions] == (["lung_nodule"] if told else [])
+
+
+def test_a_nodule_that_another_lesion_covers_is_not_told() -> None:
+    scene, box, ball = in_a_right_lung()
+    scene.canvas.paint(box, ball, 40.0, 1)
+    larger = np.ones(box.shape, dtype=bool)
+    scene.canvas.paint(box, larger, 30.0, 2)
+    _, lesions = visible_lesions(scene, (Painted(1, "lung_nodule"), Painted(2, "consolidation")), 0.4)
+    assert [lesion.finding for lesion in lesions] == ["consolidation"]
+
+
+def test_a_nodule_below_a_voxel_is_not_told() -> None:
+    scene, box, ball = in_a_right_lung()
+    one = np.zeros_like(ball)
+    one[tuple(length // 2 for length in ball.shape)] = True
+    scene.canvas.paint(box, one, 300.0, 1)
+    assert visible_lesions(scene, (Painted(1, "lung_nodule"),), 0.4)[1] == ()
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: ScanShape(1, 64, 64, (5.0, 3.0, 3.0)), lambda: ScanShape(20, 64, 64, (5.0, 0.0, 3.0))],
@@ -286,14 +324,17 @@ def test_a_scan_without_extent_is_refused(make: Callable[[], ScanShape]) -> None
 
 
 def test_a_study_is_drawn_fast(record_property: Callable[[str, object], None]) -> None:
-    """The goal is 0.3 s on one core; the bound leaves room for a busy machine."""
+    """0.3 s on one core; of two tries the faster counts, for a busy machine."""
     seconds = []
     for seed in range(20):
-        start = time.process_time()
-        draw_chest_ct(seed, TYPICAL)
-        seconds.append(time.process_time() - start)
+        tries = []
+        for _ in range(2):
+            start = time.process_time()
+            draw_chest_ct(seed, TYPICAL)
+            tries.append(time.process_time() - start)
+        seconds.append(min(tries))
     record_property("median_seconds", statistics.median(seconds))
-    assert statistics.median(seconds) < 0.9
+    assert statistics.median(seconds) < 0.3
 
 
 def test_left_and_right_are_drawn_about_equally_often(seen: list[Seen]) -> None:
