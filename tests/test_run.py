@@ -10,18 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 from tiny_runs import INPUT, MODEL, TinyData, faster, make_tiny_data
 
+from msvlm.data.cues import CueErrors
+from msvlm.data.dataset import StudyDataset
+from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import read_manifest, write_manifest
 from msvlm.data.prepared import PreparedStore
+from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, DataError, InputMismatchError, TrainingError
 from msvlm.imaging.read import read_study
+from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
 from msvlm.model.ms_vlm import MsVlm
+from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.out_of_domain import FILE_NAME
 from msvlm.reporting.reporter import Reporter
+from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
+from msvlm.training.engine import Optimisation, Training, TrainingData, steps
+from msvlm.training.finetune import finetuning_stage
 from msvlm.training.run import CHECKPOINTS, train
 from msvlm.training.run_log import METRICS_FILE
 from msvlm.training.train_config import StageName, read_train_config
+from msvlm.training.write_reports import ReportSettings, ReportTraining
 
 TOML = """
 stage = "{stage}"
@@ -171,6 +182,29 @@ def test_alignment_leaves_all_but_the_bridge_and_the_language_model_as_it_was(
     moved = {name.split(".")[0] for name in before if not before[name].equal(after[name])}
     assert moved == {"resampler"}
     assert {name.split(".")[0] for name in after if name not in before} == {"visual_projection", "language_model"}
+
+
+def test_reports_learned_with_a_break_give_the_losses_of_an_unbroken_run(
+    data: TinyData, aligned_model: Path, tmp_path: Path
+) -> None:
+    def training() -> Training:
+        model = MsVlm.from_pretrained(aligned_model)
+        text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+        vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
+        split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared), vectors)
+        optimisation = Optimisation(steps=6, batch_studies=4, warmup_steps=2, muon=True)
+        errors = CueErrors((), (), (), 0.5)
+        settings = ReportTraining(text, TrainingData(split, split), ReportSettings(), optimisation, errors)
+        return Training(finetuning_stage(model, settings), optimisation, Accelerator(cpu=True))
+
+    unbroken = [step.loss for step in steps(training())]
+    first = training()
+    before = [next(running).loss for running in [steps(first)] for _ in range(3)]
+    save_checkpoint(first, tmp_path)
+    second = training()
+    assert load_checkpoint(second, tmp_path)
+    assert before + [step.loss for step in steps(second)] == unbroken
+    assert unbroken[-1] < unbroken[0]
 
 
 def test_a_finetuned_model_reads_a_study(data: TinyData, aligned_model: Path) -> None:
