@@ -27,7 +27,7 @@ def batch(targets: FindingTargets, hidden: Tensor | None = None) -> TrainingBatc
         role_index=torch.zeros(slices, dtype=torch.long),
         slice_vectors=torch.zeros(slices, 1, 2),
     )
-    return TrainingBatch(studies, targets, hidden=torch.zeros(slices, dtype=torch.bool) if hidden is None else hidden)
+    return TrainingBatch(studies, torch.zeros(slices, dtype=torch.bool) if hidden is None else hidden, targets)
 
 
 def targets() -> FindingTargets:
@@ -145,7 +145,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_studies() -> None:
             told.region_logits[slices],
         )
         hidden = torch.zeros(int(slices.sum()), dtype=torch.bool)
-        apart.append(findings_loss(of_study, part, TrainingBatch(studies, part, hidden=hidden), RATES, SETTINGS).total)
+        apart.append(findings_loss(of_study, part, TrainingBatch(studies, hidden, part), RATES, SETTINGS).total)
     torch.testing.assert_close(together, torch.stack(apart).mean())
 
 

@@ -93,24 +93,23 @@ class TextBatch:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What a stage needs of some studies; the parts that it does not need are None.
+    """What a stage needs of some studies.
 
     Attributes:
         hidden: slices that the model must do without in this step.
+        findings: None where the stage asks for none.
     """
 
     studies: StudyBatch
+    hidden: Bool[Tensor, " slices"]
     findings: FindingTargets | None = None
-    text: TextBatch | None = None
-    hidden: Bool[Tensor, " slices"] | None = None
 
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same batch on another device."""
         return TrainingBatch(
             self.studies.to(device),
+            self.hidden.to(device),
             self.findings.to(device) if self.findings is not None else None,
-            self.text.to(device) if self.text is not None else None,
-            self.hidden.to(device) if self.hidden is not None else None,
         )
 
 

@@ -93,12 +93,12 @@ class FindingsStage(nn.Module):
             samples = [draw.sample for draw in draws]
             studies = to_study_batch(samples, self.model.config.input)
             targets = to_finding_targets(samples, self.model.config.findings_head.findings)
-            yield TrainingBatch(studies, targets, hidden=hide_slices(studies, draws, self._settings.hidden_share))
+            yield TrainingBatch(studies, hide_slices(studies, draws, self._settings.hidden_share), targets)
             step += 1
 
     def forward(self, batch: TrainingBatch) -> StageLoss:
         """The loss of what can be seen: of a finding on hidden or undrawn slices alone nothing is asked."""
-        assert batch.findings is not None and batch.hidden is not None
+        assert batch.findings is not None
         reading = self.model.read(batch.studies, batch.hidden)
         targets = without_unseen(batch.findings, batch.studies, batch.hidden)
         return findings_loss(reading.findings, targets, batch, self.cell_rates, self._settings)
@@ -210,7 +210,6 @@ def _region_loss(
     weight = _positive_weight(cell_rates)[:, None, None]
     losses = F.binary_cross_entropy_with_logits(logits, touched, reduction="none") * (1 + (weight - 1) * touched)
     losses = losses.mean(dim=(2, 3)) / _constant_cost(cell_rates)
-    assert batch.hidden is not None
     known = targets.has_regions[studies.study_index] & ~batch.hidden[:, None]
     per_slice = (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
     return mean_over_studies(per_slice, studies.study_index, known.any(dim=1), studies.studies)

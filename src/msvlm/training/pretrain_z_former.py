@@ -61,11 +61,11 @@ class MaskedEmbeddingStage(nn.Module):
         while True:
             draws = draw_samples(self._data.training, self._optimisation, step, share, None)
             studies = to_study_batch([draw.sample for draw in draws], self.model.config.input)
-            yield TrainingBatch(studies, hidden=hide_slices(studies, draws, self._settings.hidden_share))
+            yield TrainingBatch(studies, hide_slices(studies, draws, self._settings.hidden_share))
             step += 1
 
     def forward(self, batch: TrainingBatch) -> StageLoss:
-        assert batch.hidden is not None and batch.studies.slice_vectors is not None
+        assert batch.studies.slice_vectors is not None
         vectors = self.model.standardiser(batch.studies.slice_vectors)
         told = self.decoder(self.model.z_former(vectors, batch.studies, batch.hidden))
         error = (told.float() - vectors).abs().mean(dim=(1, 2))
