@@ -19,10 +19,12 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType, TracebackType
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study, untrained_tiny_reader
 
 import msvlm
+from msvlm.batch import StudyBatch, TextBatch
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy
@@ -34,7 +36,7 @@ from msvlm.imaging.read import read_study
 from msvlm.imaging.write_dicom import write_dicom
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.reporting.drafting import draft, vectors_hash
+from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.out_of_domain import fit_training_domain
 from msvlm.reporting.reporter import Reporter
 from msvlm.training.engine import Optimisation, Step, Training, TrainingData, steps
@@ -251,12 +253,13 @@ def main() -> int:
         study = tiny_study(1)
         write_dicom(study, folder / "dicom", with_localiser=True)
         config, batch = reporter.model.config.input, tiny_batch(study)
+        prompts = reporter.text.prompt_batch([""])
         limited = [
             follow("one training step, findings from slice vectors", lambda: next(step), package),
             follow("one training step, findings from pixels", lambda: next(pixel_step), package),
             follow("one report", lambda: reporter.write(study), package, REPORT_DOORS),
             follow("behind it: a study made ready", lambda: prepare_study(study, config), package),
-            follow("behind it: the model's pass", lambda: draft(reporter.model, reporter.text, batch), package),
+            follow("behind it: the model's pass", lambda: read_and_write(reporter.model, batch, prompts), package),
             follow("behind it: words labeled", lambda: label_report(NODULE_REPORT), package),
         ]
         unlimited = [
@@ -295,6 +298,14 @@ def steps_of_findings(model: MsVlm, folder: Path, from_pixels: bool) -> Iterator
     running = steps(Training(stage, optimisation, Accelerator(cpu=True)))
     next(running)
     return running
+
+
+def read_and_write(model: MsVlm, batch: StudyBatch, prompts: TextBatch) -> None:
+    """A study of slices read, and a few tokens written about it."""
+    with torch.inference_mode():
+        reading = model.read(batch)
+        assert reading.visual_tokens is not None
+        model.generate(reading.visual_tokens, prompts, 4, end_token_id=0)
 
 
 def tiny_reporter(folder: Path) -> Reporter:

@@ -105,9 +105,10 @@ class FindingsHead(nn.Module):
         for rates in (presence, cells):
             if rates.shape != self.thresholds.shape:
                 raise ModelError(f"findings_head: {len(rates)} rates for {len(self.thresholds)} findings; one each")
+        device = self.thresholds.device
         with torch.no_grad():
             self.regions.bias.copy_(torch.logit(cells.float().clamp(1e-4, 0.5)))
-            usual = torch.logit(presence.float().clamp(0.01, 0.99))
+            usual = torch.logit(presence.float().clamp(0.01, 0.99)).to(device)
             self.output_bias[:, 0] = usual - self.maximum_weight * self.regions.bias
 
     def set_thresholds(self, thresholds: Float[Tensor, " findings"]) -> None:

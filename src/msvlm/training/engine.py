@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import StudyDataset, StudySample, batch_indices
@@ -240,17 +241,11 @@ class Training:
         return optimizers
 
 
-def _linear_weights(module: nn.Module) -> set[int]:
-    """The ids of the weights of linear layers, but for those that are a table of tokens too."""
-    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
-    return {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)} - tables
-
-
 def steps(training: Training) -> Iterator[Step]:
     """Trains from where the training stands to its last step, yielding after every optimiser step.
 
     Every random draw of a step follows from the seed and the step's number, so that a run resumed gives the numbers
-    of one unbroken.
+    of one unbroken. What is drawn for a study is the same in however many processes; dropout is each process's own.
 
     Raises:
         TrainingError: a loss or a gradient is not a number.
@@ -261,7 +256,7 @@ def steps(training: Training) -> Iterator[Step]:
     training.wrapped.train()
     while training.step < optimisation.steps:
         begun = time.monotonic()
-        torch.manual_seed(optimisation.seed * 1_000_003 + training.step)
+        torch.manual_seed((optimisation.seed * 1_000_003 + training.step) * share.processes + share.process)
         rate = optimisation.rate(training.step)
         for group in (group for optimizer in training.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
@@ -288,3 +283,12 @@ def steps(training: Training) -> Iterator[Step]:
         training.step += 1
         parts = tuple((part.name, value) for part, value in zip(loss.parts, values[1:], strict=True))
         yield Step(training.step, values[0], parts, rate, float(norm), time.monotonic() - begun)
+
+
+def _linear_weights(module: nn.Module) -> set[int]:
+    """The ids of the weights of linear layers, but for those that stand for tokens: tables, and output layers."""
+    layers = list(module.modules())
+    outputs = [layer.get_output_embeddings() for layer in layers if isinstance(layer, PreTrainedModel)]
+    tables = [layer for layer in layers if isinstance(layer, nn.Embedding)]
+    tokens = {id(layer.weight) for layer in tables + outputs if layer is not None}
+    return {id(layer.weight) for layer in layers if isinstance(layer, nn.Linear)} - tokens

@@ -22,7 +22,7 @@ from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
 from msvlm.training.align import alignment_stage
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Training, TrainingData, steps
+from msvlm.training.engine import Share, Training, TrainingData, steps
 from msvlm.training.finetune import finetuning_stage
 from msvlm.training.learn_findings import FindingsStage
 from msvlm.training.pretrain_slices import SelfDistillationStage
@@ -53,6 +53,7 @@ def train(config: TrainConfig) -> Path:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     precision = "bf16" if config.optimisation.bf16 else "no"
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    Share(accelerator.process_index, accelerator.num_processes).of(config.optimisation.batch_studies)
     torch.manual_seed(config.optimisation.seed)
     model = _start_model(config)
     manifest = read_manifest(Path(config.manifest))
@@ -207,8 +208,9 @@ def _save_model(
     model.eval()
     if config.stage is StageName.FINDINGS:
         set_thresholds(model, data.validation, accelerator)
-    if _trains_encoder(config):
-        # Its vectors are others now; the stages that follow learn from vectors standardised anew.
+    if config.stage is StageName.SLICES:
+        # The encoder's vectors are others now, and nothing has learned from them yet. After the findings stage they
+        # stay as they are: Z-former and head have learned to read them so.
         fit_standardiser(model, data.training, accelerator.device, config.optimisation.seed)
     if text is None:
         model.save_pretrained(finished)

@@ -1,6 +1,6 @@
 """What alignment and finetuning share: visual tokens and cues in, the loss of the report's tokens out.
 
-All below the bridge is frozen, so each study is read once and its reading kept.
+All below the bridge is frozen, so readings of studies are kept and not computed again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +24,7 @@ from msvlm.model.ms_vlm import MsVlm
 from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, TrainingData, draw_studies
 
 KEPT_READINGS = 4096
-"""Studies whose readings stay in memory: about 1 GB where they have 300 slices and the Z-former a width of 192."""
+"""Readings that stay in memory: about 1 GB where studies have 300 slices and the Z-former a width of 192."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,18 @@ class ReportSettings:
         vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
         cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
         misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
+        blind_share: share of the studies of which no slice is shown and no cue told, so that the model learns what can
+            be said of anyone.
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     vocabulary: int = 2048
     cue_drop: float = 0.3
     misplaced: float = 0.1
+    blind_share: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("cue_drop", "misplaced"):
+        for name in ("cue_drop", "misplaced", "blind_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} {getattr(self, name)}; a share from 0 to 1 is wanted")
 
@@ -71,6 +74,7 @@ class StudyReading:
 
     z_vectors: Float[Tensor, "slices z_width"]
     finding_vectors: Float[Tensor, "1 findings z_width"]
+    visible: Bool[Tensor, " slices"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class ReportBatch:
     z_vectors: Float[Tensor, "slices z_width"]
     finding_vectors: Float[Tensor, "studies findings z_width"]
     study_index: Int[Tensor, " slices"]
+    visible: Bool[Tensor, " slices"]
     text: TextBatch
 
     def to(self, device: torch.device) -> "ReportBatch":
@@ -88,6 +93,7 @@ class ReportBatch:
             self.z_vectors.to(device),
             self.finding_vectors.to(device),
             self.study_index.to(device),
+            self.visible.to(device),
             self.text.to(device),
         )
 
@@ -114,12 +120,16 @@ class ReportStage(nn.Module):
         dataset = training.data.training
         while True:
             draws = draw_studies(len(dataset), training.optimisation, step, share)
-            cues = [self._cues(statements_of(dataset.studies[draw.index]), draw.generator) for draw in draws]
+            blind = [draw.generator.random() < training.settings.blind_share for draw in draws]
+            cues = [
+                "" if is_blind else self._cues(statements_of(dataset.studies[draw.index]), draw.generator)
+                for draw, is_blind in zip(draws, blind, strict=True)
+            ]
             reports = [
                 join_report(study.findings, study.impression)
                 for study in (dataset.studies[draw.index] for draw in draws)
             ]
-            readings = [self._read(draw.index) for draw in draws]
+            readings = [self._read(draw.index, is_blind) for draw, is_blind in zip(draws, blind, strict=True)]
             yield _report_batch(readings, training.text.training_batch(cues, reports))
             step += 1
 
@@ -129,34 +139,25 @@ class ReportStage(nn.Module):
         return "" if dropped else write_cues(told)
 
     @torch.no_grad()
-    def _read_study(self, index: int) -> StudyReading:
+    def _read_study(self, index: int, is_blind: bool) -> StudyReading:
         """One study by itself and without dropout, so that its numbers depend on nothing else."""
         sample = self._training.data.training.sample(index, None, np.random.default_rng(0))
         batch = to_study_batch([sample], self.model.config.input)
         was_training = self.model.training
         self.model.eval()
-        reading = self.model.read(batch.to(self.model.z_former.mask_token.device))
+        hidden = torch.full(batch.study_index.shape, is_blind)
+        device = self.model.z_former.mask_token.device
+        reading = self.model.read(batch.to(device), hidden.to(device))
         self.model.train(was_training)
-        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu())
+        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu(), ~hidden)
 
     def forward(self, batch: ReportBatch) -> StageLoss:
-        visible = torch.ones_like(batch.study_index, dtype=torch.bool)
-        visual_tokens = self.model.bridge(batch.z_vectors, batch.finding_vectors, batch.study_index, visible)
+        visual_tokens = self.model.bridge(batch.z_vectors, batch.finding_vectors, batch.study_index, batch.visible)
         loss = report_loss(self.model.logits(visual_tokens, batch.text), batch.text)
         return StageLoss(loss, (LossPart("report", loss),))
 
     def after_step(self, step: int) -> None:
         """Nothing moves but what the optimiser moves."""
-
-
-def _report_batch(readings: Sequence[StudyReading], text: TextBatch) -> ReportBatch:
-    lengths = torch.tensor([len(reading.z_vectors) for reading in readings])
-    return ReportBatch(
-        torch.cat([reading.z_vectors for reading in readings]),
-        torch.cat([reading.finding_vectors for reading in readings]),
-        torch.repeat_interleave(torch.arange(len(readings)), lengths),
-        text,
-    )
 
 
 def report_loss(logits: Float[Tensor, "studies positions vocabulary"], text: TextBatch) -> Float[Tensor, ""]:
@@ -183,3 +184,14 @@ def language_model_parameters(model: MsVlm) -> list[nn.Parameter]:
     named = list(model.language_model.named_parameters())
     adapters = [parameter for name, parameter in named if "lora_" in name]
     return adapters or [parameter for _, parameter in named]
+
+
+def _report_batch(readings: Sequence[StudyReading], text: TextBatch) -> ReportBatch:
+    lengths = torch.tensor([len(reading.z_vectors) for reading in readings])
+    return ReportBatch(
+        torch.cat([reading.z_vectors for reading in readings]),
+        torch.cat([reading.finding_vectors for reading in readings]),
+        torch.repeat_interleave(torch.arange(len(readings)), lengths),
+        torch.cat([reading.visible for reading in readings]),
+        text,
+    )
