@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate import Accelerator
 from tiny_runs import INPUT, MODEL, TinyData, faster, make_tiny_data
 
@@ -23,6 +24,7 @@ from msvlm.errors import ConfigError, DataError, InputMismatchError, TrainingErr
 from msvlm.imaging.read import read_study
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
 from msvlm.model.ms_vlm import MsVlm
+from msvlm.model.weights_hash import weights_hash
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.out_of_domain import FILE_NAME
 from msvlm.reporting.reporter import Reporter
@@ -31,6 +33,8 @@ from msvlm.training.engine import Optimisation, Training, TrainingData, steps
 from msvlm.training.finetune import finetuning_stage
 from msvlm.training.run import CHECKPOINTS, train
 from msvlm.training.run_log import METRICS_FILE
+from msvlm.training.scoring import findings_scores
+from msvlm.training.slice_vectors import fit_standardiser
 from msvlm.training.train_config import StageName, read_train_config
 from msvlm.training.write_reports import ReportSettings, ReportTraining
 
@@ -59,6 +63,7 @@ region_grid = [3, 4]
 width = 32
 layers = 1
 heads = 2
+dropout = {dropout}
 [model.resampler]
 queries = 2
 layers = 1
@@ -101,7 +106,9 @@ def losses(output: Path) -> list[float]:
     return [row["loss"] for row in rows]
 
 
-def toml(data: TinyData, folder: Path, steps: int, stage: str = "findings", from_pixels: bool = False) -> Path:
+def toml(
+    data: TinyData, folder: Path, steps: int, stage: str = "findings", from_pixels: bool = False, dropout: float = 0.0
+) -> Path:
     folder.mkdir(exist_ok=True)
     file = folder / f"{stage}.toml"
     file.write_text(
@@ -113,6 +120,7 @@ def toml(data: TinyData, folder: Path, steps: int, stage: str = "findings", from
             vectors=folder / "vectors",
             steps=steps,
             from_pixels=str(from_pixels).lower(),
+            dropout=dropout,
         ),
         encoding="utf-8",
     )
@@ -126,12 +134,15 @@ def command(*arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("from_pixels", [False, True])
+@pytest.mark.parametrize(
+    ("stage", "from_pixels"),
+    [("findings", False), ("findings", True), ("slices", False), ("masked_embeddings", False)],
+)
 def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(
-    data: TinyData, tmp_path: Path, from_pixels: bool
+    data: TinyData, tmp_path: Path, stage: str, from_pixels: bool
 ) -> None:
-    unbroken = toml(data, tmp_path / "unbroken", 16, from_pixels=from_pixels)
-    killed = toml(data, tmp_path / "killed", 16, from_pixels=from_pixels)
+    unbroken = toml(data, tmp_path / "unbroken", 16, stage, from_pixels, dropout=0.1)
+    killed = toml(data, tmp_path / "killed", 16, stage, from_pixels, dropout=0.1)
     assert command("msvlm", "train", str(unbroken)).wait(300) == 0
     first = command("msvlm", "train", str(killed))
     checkpoints = tmp_path / "killed" / "run" / CHECKPOINTS
@@ -159,7 +170,13 @@ def test_each_stage_without_labels_trains_and_leaves_a_model(data: TinyData, sta
     config = faster(data.run(stage, stage.value, 20), 3e-3, 4)
     folder = train(config)
     told = losses(Path(config.output))
-    assert MsVlm.from_pretrained(folder).config.slice_encoder == MODEL.slice_encoder
+    model = MsVlm.from_pretrained(folder)
+    torch.manual_seed(config.optimisation.seed)
+    moves = "slice_encoder" if stage is StageName.SLICES else "z_former"
+    untrained = MsVlm(MODEL)
+    for part in ("slice_encoder", "z_former", "findings_head", "resampler"):
+        is_as_before = weights_hash(getattr(model, part)) == weights_hash(getattr(untrained, part))
+        assert is_as_before == (part != moves), part
     if stage is StageName.MASKED_EMBEDDINGS:
         assert sum(told[-5:]) < sum(told[:5])
 
@@ -262,13 +279,26 @@ def test_a_refused_run_claims_no_folder(data: TinyData) -> None:
     assert train(config).is_dir()
 
 
-def test_a_slice_encoder_that_was_trained_leaves_vectors_standardised_anew(
-    data: TinyData, findings_model: Path
-) -> None:
-    config = data.run(StageName.FINDINGS, "restandardised", 2, findings_model)
-    folder = train(replace(config, findings=replace(config.findings, train_slice_encoder=True, slices_per_study=6)))
-    before, after = MsVlm.from_pretrained(findings_model), MsVlm.from_pretrained(folder)
-    assert not before.standardiser.mean.equal(after.standardiser.mean)
+@pytest.mark.parametrize("from_pixels", [False, True])
+def test_the_saved_model_scores_what_the_log_says(data: TinyData, findings_model: Path, from_pixels: bool) -> None:
+    config = data.run(StageName.FINDINGS, f"scored_{from_pixels}", 12, findings_model)
+    config = faster(config, 1e-2, 4)
+    settings = replace(config.findings, train_slice_encoder=from_pixels, slices_per_study=6 if from_pixels else 0)
+    model = MsVlm.from_pretrained(train(replace(config, findings=settings)))
+    logged = [json.loads(line) for line in (Path(config.output) / METRICS_FILE).read_text().splitlines()][-1]
+    split = StudyDataset(read_manifest(data.manifest).split("validation"), PreparedStore.open(data.prepared))
+    for score in findings_scores(model, split, 100, Accelerator(cpu=True)):
+        assert logged[score.name] == pytest.approx(score.value, abs=1e-6)
+
+
+def test_vectors_are_standardised_anew_where_slices_alone_were_learned_from(data: TinyData) -> None:
+    folder = train(data.run(StageName.SLICES, "restandardised", 2))
+    model = MsVlm.from_pretrained(folder)
+    assert bool(model.standardiser.fitted)
+    fitted = model.standardiser.mean.clone()
+    split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared))
+    fit_standardiser(model, split, torch.device("cpu"), 0)
+    torch.testing.assert_close(model.standardiser.mean, fitted)
 
 
 def test_a_new_model_and_one_to_start_from_exclude_each_other(data: TinyData, findings_model: Path) -> None:
