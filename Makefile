@@ -21,10 +21,11 @@ demo: setup  ## a synthetic chest CT, read by the bundled model, into demo/
 	$(BIN)/msvlm demo
 
 weights: setup  ## the bundled model anew: synthetic studies, six stages, scores on held-out studies
-	$(BIN)/msvlm phantom data/chest --dicom --count 1800 --shares 0.8333333 0.0555556 0.1111111
+	$(BIN)/msvlm phantom data/chest --dicom --studies 1500 100 200
 	$(BIN)/msvlm prepare data/chest/manifest.jsonl data/chest_prepared --model configs/bundled/1_slices.toml
 	for stage in configs/bundled/*.toml; do $(BIN)/msvlm train $$stage || exit 1; done
 	$(BIN)/msvlm evaluate data/chest/manifest.jsonl data/chest_prepared --model runs/bundled/6_finetune/model --output runs/bundled/scores
+	find src/msvlm/weights -type f ! -name README.md -delete
 	cp -r runs/bundled/6_finetune/model/. src/msvlm/weights/
 	cp runs/bundled/scores/scores.txt src/msvlm/weights/
 

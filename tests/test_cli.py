@@ -125,7 +125,7 @@ def test_phantom_prepare_and_evaluate_follow_one_another(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "phantoms"
-    assert main(["phantom", str(data), "--count", "2", "--shares", "0", "0", "1", "--workers", "1"]) == 0
+    assert main(["phantom", str(data), "--studies", "0", "0", "2", "--workers", "1"]) == 0
     prepared = str(tmp_path / "prepared")
     prepare = ["prepare", str(data / "manifest.jsonl"), prepared, "--model", str(model), "--workers", "1"]
     assert main(prepare) == 0

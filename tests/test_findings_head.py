@@ -140,6 +140,12 @@ def test_it_starts_at_what_is_usual_and_at_a_typical_size() -> None:
     assert (output.log_sizes_mm - math.log(10.0)).abs().max() < 0.3
 
 
+def test_what_is_usual_is_told_wherever_the_head_lies() -> None:
+    model = head().to("meta")
+    model.set_priors(torch.tensor([0.45, 0.12, 0.14]), torch.tensor([0.2, 0.03, 0.01]))
+    assert model.output_bias.is_meta
+
+
 def test_it_learns_which_study_has_what_from_study_labels_alone() -> None:
     model = head()
     generator = torch.Generator().manual_seed(1)

@@ -1,5 +1,6 @@
-"""On a GPU the answers are those of the CPU, and a run trains and resumes there."""
+"""On a GPU the answers are those of the CPU, and a run trains and goes on there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,12 @@ def test_a_gpu_reads_what_a_cpu_reads(tmp_path: Path) -> None:
     )
 
 
-def test_a_run_trains_on_a_gpu(tmp_path: Path) -> None:
+def test_a_run_trains_on_a_gpu_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     data = make_tiny_data(tmp_path)
-    folder = train(data.run(StageName.FINDINGS, "findings", 4))
-    assert MsVlm.from_pretrained(folder).config.findings_head.findings
+    config = data.run(StageName.FINDINGS, "findings", 4)
+    folder = train(config)
+    before = MsVlm.from_pretrained(folder).weights_hash()
+    shutil.rmtree(folder)
+    assert MsVlm.from_pretrained(train(config)).weights_hash() == before
+    aligned = train(data.run(StageName.ALIGN, "align", 2, folder))
+    assert MsVlm.from_pretrained(aligned).language_model is not None

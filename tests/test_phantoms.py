@@ -16,11 +16,11 @@ from msvlm.imaging.preprocess import InputConfig
 from msvlm.imaging.read import read_study
 from msvlm.phantom.chest_ct import draw_chest_ct
 
-SHARES = (0.5, 0.25, 0.25)
+STUDIES = (2, 1, 1)
 
 
 def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesions(tmp_path: Path) -> None:
-    written = write_phantoms(tmp_path, 4, 100, SHARES, 2, as_dicom=False)
+    written = write_phantoms(tmp_path, STUDIES, 100, 2, as_dicom=False)
     manifest = read_manifest(tmp_path / "manifest.jsonl")
     assert manifest == written
     assert [(study.key, study.split) for study in manifest.studies] == [
@@ -45,21 +45,21 @@ def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesion
 
 
 def test_a_second_call_draws_nothing_anew_and_more_may_be_asked_for(tmp_path: Path) -> None:
-    write_phantoms(tmp_path, 1, 5, (1.0, 0.0, 0.0), 1, as_dicom=False)
+    write_phantoms(tmp_path, (1, 0, 0), 5, 1, as_dicom=False)
     drawn = tmp_path / "studies" / "phantom-000005" / "study.json"
     before = drawn.stat().st_mtime_ns
-    manifest = write_phantoms(tmp_path, 2, 5, (0.0, 0.5, 0.5), 1, as_dicom=False)
+    manifest = write_phantoms(tmp_path, (0, 1, 1), 5, 1, as_dicom=False)
     assert drawn.stat().st_mtime_ns == before
     assert [study.split for study in manifest.studies] == ["validation", "test"]
     with pytest.raises(DataError, match="phantom-000005 is in .* as NIfTI already"):
-        write_phantoms(tmp_path, 2, 5, SHARES, 1, as_dicom=True)
+        write_phantoms(tmp_path, STUDIES, 5, 1, as_dicom=True)
 
 
 def test_dicom_studies_hold_the_same_voxels_and_lesions(tmp_path: Path) -> None:
     config = InputConfig(rows=48, columns=64, pixel_spacing_mm=6.0)
     stores = []
     for form in (False, True):
-        manifest = write_phantoms(tmp_path / f"{form}", 1, 7, (1.0, 0.0, 0.0), 1, as_dicom=form)
+        manifest = write_phantoms(tmp_path / f"{form}", (1, 0, 0), 7, 1, as_dicom=form)
         stores.append(PreparedStore.create(tmp_path / f"store_{form}", config, (6, 8)))
         assert prepare(manifest, stores[-1], 1).left_out == ()
     study = manifest.studies[0]
@@ -74,7 +74,6 @@ def test_dicom_studies_hold_the_same_voxels_and_lesions(tmp_path: Path) -> None:
 
 
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="0 studies from seed 0"):
-        write_phantoms(tmp_path, 0, 0, SHARES, 1, as_dicom=False)
-    with pytest.raises(ConfigError, match="three shares from 0 that sum to 1"):
-        write_phantoms(tmp_path, 1, 0, (0.5, 0.5, 0.5), 1, as_dicom=False)
+    for studies, first_seed in (((0, 0, 0), 0), ((2, -1, 0), 0), ((1, 0, 0), -1)):
+        with pytest.raises(ConfigError, match="at least 1 study and a seed from 0 are wanted"):
+            write_phantoms(tmp_path, studies, first_seed, 1, as_dicom=False)

@@ -78,7 +78,8 @@ class TinyData:
 def make_tiny_data(folder: Path, studies: int = 12) -> TinyData:
     """Draws and prepares the studies: two thirds to train on, the rest to validate."""
     data = TinyData(folder)
-    write_phantoms(data.manifest.parent, studies, 700_000, (2 / 3, 1 / 3, 0.0), 1, as_dicom=False)
+    validated = studies // 3
+    write_phantoms(data.manifest.parent, (studies - validated, validated, 0), 700_000, 1, as_dicom=False)
     summary = prepare(read_manifest(data.manifest), PreparedStore.create(data.prepared, INPUT, GRID), 1)
     assert summary.prepared == studies and not summary.left_out
     return data

@@ -19,24 +19,22 @@ class Phantom:
 
     Attributes:
         output: folder for the studies and manifest.jsonl.
-        count: how many studies.
+        studies: how many of train, validation and test, in this order.
         first_seed: of the first study; the others follow.
-        shares: of train, validation and test, in this order.
         dicom: DICOM folders instead of NIfTI files.
         workers: processes; where none are named, one for each core that may be used.
     """
 
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
-    count: int = 100
+    studies: tuple[int, int, int] = (80, 10, 10)
     first_seed: int = 0
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
     dicom: bool = False
     workers: Annotated[int | None, arg(metavar="INT")] = None
 
     def run(self) -> None:
         from msvlm.data.phantoms import write_phantoms
 
-        manifest = write_phantoms(self.output, self.count, self.first_seed, self.shares, self.workers, self.dicom)
+        manifest = write_phantoms(self.output, self.studies, self.first_seed, self.workers, self.dicom)
         print(f"{len(manifest.studies)} synthetic studies in {manifest.path}")
 
 

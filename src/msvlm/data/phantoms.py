@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -32,50 +33,44 @@ _DICOM = "dicom"
 
 def write_phantoms(
     folder: Path,
-    count: int,
+    studies: tuple[int, int, int],
     first_seed: int,
-    split_shares: tuple[float, float, float],
     workers: int | None,
     as_dicom: bool,
 ) -> Manifest:
-    """Draws the studies of `count` seeds from `first_seed` on into a folder; its `manifest.jsonl` lists them.
+    """Draws studies, a seed each from `first_seed` on, into a folder; its `manifest.jsonl` lists them.
 
     Training, validation and test studies are ranges of seeds, in this order. What the folder has already is not drawn
     again, and a call that was killed is gone on with.
 
     Args:
         folder: made where it is not there.
-        count, first_seed: which studies.
-        split_shares: of training, validation and test; they sum to 1.
+        studies: how many of training, validation and test.
+        first_seed: of the first study.
         workers: processes; None: one for each usable core.
         as_dicom: each study is a DICOM folder, else an uncompressed NIfTI file.
 
     Raises:
-        ConfigError: no study is asked for, or shares that do not sum to 1.
+        ConfigError: no study is asked for, or fewer than none.
         DataError: the folder holds these studies in the other form, or one could not be written.
     """
-    if count < 1 or first_seed < 0:
-        raise ConfigError(f"{count} studies from seed {first_seed}; at least 1 study and a seed from 0 are wanted")
-    if min(split_shares) < 0 or abs(sum(split_shares) - 1.0) > 1e-6:
-        raise ConfigError(f"split shares {split_shares}; three shares from 0 that sum to 1 are wanted")
+    if min(studies) < 0 or sum(studies) < 1 or first_seed < 0:
+        raise ConfigError(f"{studies} studies from seed {first_seed}; at least 1 study and a seed from 0 are wanted")
     studies_folder = folder / _STUDIES
     studies_folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(studies_folder)
-    drawings = [_Drawing(seed, as_dicom) for seed in range(first_seed, first_seed + count)]
+    drawings = [_Drawing(seed, as_dicom) for seed in range(first_seed, first_seed + sum(studies))]
     missing = [drawing for drawing in drawings if not (studies_folder / drawing.key).is_dir()]
     outcomes = list(run_jobs(partial(_draw, folder), missing, workers, "phantoms"))
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed:
         raise DataError(
-            f"{len(failed)} of {count} studies were not written, {failed[0].job.key} first: {failed[0].failure}"
+            f"{len(failed)} of {sum(studies)} studies were not written, {failed[0].job.key} first: {failed[0].failure}"
         )
-    ends = np.rint(np.cumsum(split_shares) * count)
-    studies = [
-        replace(_written(folder, drawing), split=SPLITS[int(np.searchsorted(ends, place, side="right"))])
-        for place, drawing in enumerate(drawings)
-    ]
-    write_manifest(folder / MANIFEST_NAME, studies)
-    return Manifest(folder / MANIFEST_NAME, tuple(studies))
+    splits = chain.from_iterable(repeat(split, count) for split, count in zip(SPLITS, studies, strict=True))
+    listed = [replace(_written(folder, drawing), split=split) for drawing, split in zip(drawings, splits, strict=True)]
+    write_manifest(folder / MANIFEST_NAME, listed)
+    return Manifest(folder / MANIFEST_NAME, tuple(listed))
 
 
 @dataclass(frozen=True)

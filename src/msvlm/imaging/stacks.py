@@ -121,7 +121,7 @@ def _told_apart(family: list[DicomHeader]) -> list[Stack]:
     if not _duplicates([family]):
         return [Stack(tuple(family))]
     for place, (name, _) in enumerate(family[0].tell_apart):
-        parts = _parts(family, lambda header, place=place: header.tell_apart[place][1])  # type: ignore[misc]
+        parts = _parts(family, lambda header, place=place: header.tell_apart[place][1])  # type: ignore[misc]  # mypy cannot infer a lambda that binds by default
         if 1 < len(parts) <= len(family) / 2 and _duplicates(parts) < _duplicates([family]):
             return [
                 Stack(rest.headers, name, "-".join(filter(None, (f"{name[0]}{number}", rest.label))))
