@@ -1,6 +1,7 @@
 """msvlm inspect's description: complete, as text and JSON, and light to import."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -72,12 +73,17 @@ def test_a_single_slice_is_described() -> None:
 COMMAND = "import sys; from msvlm.cli import main; sys.exit(main())"
 
 
-def cpu_seconds(*arguments: str) -> float:
-    """User and system time of the cheapest of three runs of Python, its start included."""
+def cpu_seconds(bytecode: Path, *arguments: str) -> float:
+    """User and system time of the cheapest of some runs of Python, its start included.
+
+    Modules are compiled once, into `bytecode`, as they are wherever Python may write beside them.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {**kept, "PYTHONPYCACHEPREFIX": str(bytecode)}
     times = []
-    for _ in range(3):
+    for _ in range(4):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+        run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
         assert run.returncode == 0, run.stderr
@@ -87,14 +93,12 @@ def cpu_seconds(*arguments: str) -> float:
 
 def test_the_command_tells_of_a_nifti_file_in_under_a_second(tmp_path: Path) -> None:
     write_nifti(ct_series(slices=40, rows=128, columns=128), tmp_path / "ct.nii.gz")
-    assert cpu_seconds("-c", COMMAND, "inspect", str(tmp_path / "ct.nii.gz")) < 1.0
+    assert cpu_seconds(tmp_path / "bytecode", "-c", COMMAND, "inspect", str(tmp_path / "ct.nii.gz")) < 1.0
 
 
-def test_the_command_tells_of_four_dicom_files_at_the_cost_of_importing_pydicom(tmp_path: Path) -> None:
-    """pydicom loads every decoder it finds when it is imported: most of the time goes there, and nothing beside it."""
-    written(tmp_path, ct_series(slices=4))
-    imports = cpu_seconds("-c", "import numpy, pydicom, tyro")
-    assert cpu_seconds("-c", COMMAND, "inspect", str(tmp_path)) < 1.4 * imports + 0.1
+def test_the_command_tells_of_four_dicom_files_in_under_a_second(tmp_path: Path) -> None:
+    written(tmp_path / "study", ct_series(slices=4))
+    assert cpu_seconds(tmp_path / "bytecode", "-c", COMMAND, "inspect", str(tmp_path / "study")) < 1.0
 
 
 def test_a_nifti_file_is_told_of_without_importing_pydicom(tmp_path: Path) -> None:
