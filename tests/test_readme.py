@@ -12,7 +12,6 @@ import tyro
 from msvlm.cli import Verb
 from msvlm.imaging.write_dicom import write_dicom
 from msvlm.phantom.chest_ct import draw_chest_ct
-from msvlm.reporting.reporter import BUNDLED_WEIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,7 +47,6 @@ def test_each_command_is_one_that_there_is(page: str, line: str) -> None:
             assert (ROOT / word).exists(), page
 
 
-@pytest.mark.skipif(not BUNDLED_WEIGHTS.exists(), reason="no model is bundled yet")
 @pytest.mark.parametrize("block", blocks(ROOT / "README.md", "python"))
 def test_the_python_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     write_dicom(draw_chest_ct(900_001).study, tmp_path / "scans" / "patient-17")
