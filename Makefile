@@ -57,5 +57,5 @@ format: setup  ## puts every file into the house's format
 lock: setup  ## requirements.lock afresh from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
 
-clean:  ## all that was made, the environment included
-	rm -rf .venv demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## the environment, the demo and the caches; data, runs and reports stay
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,8 @@
 """The bundled model is small, loads fast, reads real studies to the end, and says what lies outside its training."""
 
+import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,44 @@ def test_it_is_small_and_has_a_card() -> None:
     assert sum(path.stat().st_size for path in files) <= LARGEST_BYTES
     assert (BUNDLED_WEIGHTS / "README.md").exists()
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the last line of `make weights` printed of this model."""
+
+    lines: list[str]
+
+    def macro_f1(self, row: str) -> float:
+        found = [line for line in self.lines if line.startswith(row)]
+        assert len(found) == 1
+        return float(found[0].removeprefix(row).split()[0])
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return Scores((BUNDLED_WEIGHTS / "scores.txt").read_text(encoding="utf-8").splitlines())
+
+
+def test_its_scores_are_its_own_and_pass_what_a_trivial_answer_scores(scores: Scores, reporter: Reporter) -> None:
+    assert reporter.name.split()[-1] in scores.lines[0].split() and "200 test studies" in scores.lines[0]
+    generated = scores.macro_f1("generated report")
+    for control in ("all positive", "all negative", "commonest report", "no image", "another patient's image"):
+        assert generated > scores.macro_f1(control)
+    assert int(scores.lines[1].split()[0]) <= 0.05 * 200, "said to lie outside"
+
+
+def test_its_card_tells_its_scores(scores: Scores) -> None:
+    card = (BUNDLED_WEIGHTS / "README.md").read_text(encoding="utf-8")
+    rows = [
+        line.strip("| ").split(" | ") for line in card.splitlines() if re.match(r"\| [a-zA-Z' ]+ \| \d\.\d+ \(", line)
+    ]
+    assert len(rows) == 8
+    for name, *told in rows:
+        written = next(line for line in scores.lines if line.startswith(name)).removeprefix(name).split()
+        macro_f1, interval, _, _, _, auc, side, lobe, _ = written
+        assert told == [f"{macro_f1} {interval}", auc, side, lobe]
+    assert f"{scores.lines[1].split()[0]} of the 200" in card
 
 
 def test_it_loads_and_reads_a_synthetic_study_in_the_time_that_is_promised() -> None:

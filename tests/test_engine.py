@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import safe_open
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from msvlm.errors import ConfigError, TrainingError
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
@@ -146,6 +147,24 @@ def test_muon_leaves_the_table_of_tokens_to_adamw() -> None:
     assert isinstance(run.stage, TiedStage)
     moved = {id(parameter) for group in run.optimizers[0].param_groups for parameter in group["params"]}
     assert moved == {id(layer.weight) for layer in run.stage.line if isinstance(layer, nn.Linear)}
+
+
+def test_muon_leaves_an_output_layer_to_adamw() -> None:
+    shape = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+
+    class WritingStage(LineStage):
+        def __init__(self) -> None:
+            super().__init__()
+            self.writer = LlamaForCausalLM(shape)
+
+        def trained_parameters(self) -> list[nn.Parameter]:
+            return list(self.writer.parameters())
+
+    run = Training(WritingStage(), replace(OPTIMISATION, muon=True), Accelerator(cpu=True))
+    assert isinstance(run.stage, WritingStage) and not shape.tie_word_embeddings
+    moved = {id(parameter) for group in run.optimizers[0].param_groups for parameter in group["params"]}
+    layers = run.stage.writer.model.layers
+    assert moved == {id(layer.weight) for layer in layers.modules() if isinstance(layer, nn.Linear)}
 
 
 def test_a_checkpoint_leaves_out_what_is_frozen_of_the_model(tmp_path: Path) -> None:

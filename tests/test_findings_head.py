@@ -142,7 +142,7 @@ def test_it_starts_at_what_is_usual_and_at_a_typical_size() -> None:
 
 def test_what_is_usual_is_told_wherever_the_head_lies() -> None:
     model = head().to("meta")
-    model.set_priors(torch.tensor([0.45, 0.12, 0.14]), torch.tensor([0.2, 0.03, 0.01]))
+    model.set_priors(torch.tensor([0.45, 0.12, 0.14]), torch.tensor([0.2, 0.03, 0.01]))  # rates lie on the CPU
     assert model.output_bias.is_meta
 
 

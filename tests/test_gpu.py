@@ -10,6 +10,7 @@ from tiny_runs import make_tiny_data
 
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.training.run import train
+from msvlm.training.run_log import METRICS_FILE
 from msvlm.training.train_config import StageName
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
@@ -32,6 +33,9 @@ def test_a_run_trains_on_a_gpu_and_goes_on_from_its_checkpoint(tmp_path: Path) -
     folder = train(config)
     before = MsVlm.from_pretrained(folder).weights_hash()
     shutil.rmtree(folder)
+    metrics = (Path(config.output) / METRICS_FILE).read_text(encoding="utf-8")
     assert MsVlm.from_pretrained(train(config)).weights_hash() == before
+    train_lines = [line for line in metrics.splitlines() if '"train"' in line]
+    assert set(train_lines) <= set((Path(config.output) / METRICS_FILE).read_text(encoding="utf-8").splitlines())
     aligned = train(data.run(StageName.ALIGN, "align", 2, folder))
     assert MsVlm.from_pretrained(aligned).language_model is not None

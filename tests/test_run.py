@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import INPUT, MODEL, TinyData, faster, make_tiny_data
 
 from msvlm.data.cues import CueErrors
@@ -29,14 +30,14 @@ from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.out_of_domain import FILE_NAME
 from msvlm.reporting.reporter import Reporter
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Optimisation, Training, TrainingData, steps
+from msvlm.training.engine import Optimisation, Share, Training, TrainingData, steps
 from msvlm.training.finetune import finetuning_stage
 from msvlm.training.run import CHECKPOINTS, train
 from msvlm.training.run_log import METRICS_FILE
 from msvlm.training.scoring import findings_scores
 from msvlm.training.slice_vectors import fit_standardiser
 from msvlm.training.train_config import StageName, read_train_config
-from msvlm.training.write_reports import ReportSettings, ReportTraining
+from msvlm.training.write_reports import ReportSettings, ReportStage, ReportTraining
 
 TOML = """
 stage = "{stage}"
@@ -152,9 +153,18 @@ def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert not (tmp_path / "killed" / "run" / "model").exists()
+    run = tmp_path / "killed" / "run"
+    assert not (run / "model").exists()
+    reached = max(int(place.name.removeprefix("step_")) for place in checkpoints.glob("step_*"))
+    before = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()[:reached]
     assert command("msvlm", "train", str(killed)).wait(300) == 0
-    assert losses(tmp_path / "killed" / "run") == losses(tmp_path / "unbroken" / "run")
+    after = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    assert after[:reached] == before, "with the seconds of each step: these steps were not taken again"
+    assert losses(run) == losses(tmp_path / "unbroken" / "run")
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    shown = board.Scalars("train/loss")
+    assert [event.step for event in shown] == list(range(1, 17))
+    assert [event.value for event in shown] == pytest.approx(losses(run), rel=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["findings", "slices"])
@@ -205,14 +215,8 @@ def test_reports_learned_with_a_break_give_the_losses_of_an_unbroken_run(
     data: TinyData, aligned_model: Path, tmp_path: Path
 ) -> None:
     def training() -> Training:
-        model = MsVlm.from_pretrained(aligned_model)
-        text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
-        vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
-        split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared), vectors)
         optimisation = Optimisation(steps=6, batch_studies=4, warmup_steps=2, muon=True)
-        errors = CueErrors((), (), (), 0.5)
-        settings = ReportTraining(text, TrainingData(split, split), ReportSettings(), optimisation, errors)
-        return Training(finetuning_stage(model, settings), optimisation, Accelerator(cpu=True))
+        return Training(report_stage(data, aligned_model, 0.1), optimisation, Accelerator(cpu=True))
 
     unbroken = [step.loss for step in steps(training())]
     first = training()
@@ -222,6 +226,36 @@ def test_reports_learned_with_a_break_give_the_losses_of_an_unbroken_run(
     assert load_checkpoint(second, tmp_path)
     assert before + [step.loss for step in steps(second)] == unbroken
     assert unbroken[-1] < unbroken[0]
+
+
+def report_stage(data: TinyData, aligned_model: Path, blind_share: float) -> ReportStage:
+    model = MsVlm.from_pretrained(aligned_model)
+    text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+    vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
+    split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared), vectors)
+    settings = ReportSettings(cue_drop=0.0, blind_share=blind_share)
+    optimisation = Optimisation(steps=2, batch_studies=4)
+    return finetuning_stage(
+        model, ReportTraining(text, TrainingData(split, split), settings, optimisation, CueErrors((), (), (), 0.0))
+    )
+
+
+def test_a_blind_study_is_told_by_no_slice_and_no_cue(data: TinyData, aligned_model: Path) -> None:
+    blind, seeing = (next(report_stage(data, aligned_model, share).batches(0, Share())) for share in (1.0, 0.0))
+    assert not blind.visible.any() and seeing.visible.all()
+    assert torch.equal(blind.study_index, seeing.study_index)
+    told_blind, told_seeing = (
+        (batch.text.attention_mask.sum(1) - (batch.text.labels != -100).sum(1)).tolist() for batch in (blind, seeing)
+    )
+    assert len(set(told_blind)) == 1, "prompts of visual tokens alone"
+    assert min(told_seeing) > told_blind[0]
+    torch.testing.assert_close(blind.finding_vectors, blind.finding_vectors[:1].expand_as(blind.finding_vectors))
+    assert not torch.allclose(seeing.finding_vectors[0], seeing.finding_vectors[1])
+
+
+def test_shares_beyond_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"blind_share 1\.5"):
+        ReportSettings(blind_share=1.5)
 
 
 def test_a_finetuned_model_reads_a_study(data: TinyData, aligned_model: Path) -> None:
