@@ -31,7 +31,7 @@ def test_it_is_small_and_has_a_card() -> None:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the last line of `make weights` printed of this model."""
+    """What `make weights` printed of this model at its end."""
 
     lines: list[str]
 

@@ -53,6 +53,7 @@ def train(config: TrainConfig) -> Path:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     precision = "bf16" if config.optimisation.bf16 else "no"
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
+    # A batch that cannot be parted among the processes is refused before anything is computed.
     Share(accelerator.process_index, accelerator.num_processes).of(config.optimisation.batch_studies)
     torch.manual_seed(config.optimisation.seed)
     model = _start_model(config)
