@@ -134,6 +134,15 @@ def test_what_the_model_was_trained_on_and_what_lies_outside_is_told() -> None:
         assert told in report_to_text(report)
 
 
+def test_the_picture_by_itself_says_that_a_study_lies_outside() -> None:
+    study = study_with_bright_slices()
+    within = np.asarray(draw_key_slices(report_on(7), study))
+    outside = np.asarray(draw_key_slices(replace(report_on(7), outside_training=("s1 is MR",)), study))
+    added = len(outside) - len(within)
+    assert added >= 0 and np.array_equal(outside[-TILE_PIXELS:], within[-TILE_PIXELS:])
+    assert within[:40].max() <= 200 < outside[: 40 + added].max()
+
+
 def test_a_folder_that_cannot_be_written_is_refused_without_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the output folder cannot be written") as refused:

@@ -15,6 +15,7 @@ from msvlm.reporting.evidence_text import NO_SINGLE_SLICE, place_text
 from msvlm.study import Modality, Plane, Series, Study
 
 TILE_PIXELS = 288
+OUTSIDE = "This study lies outside what the model was trained on."
 _CAPTION_LINES = 5
 _LINE_PIXELS = 17
 _CHARACTERS = 46
@@ -57,12 +58,14 @@ def draw_key_slices(report: Report, study: Study) -> Image.Image:
     rows = max(1, -(-len(tiles) // columns))
     tile_height = TILE_PIXELS + (_CAPTION_LINES + 1) * _LINE_PIXELS + _MARGIN
     width = max(columns, 2) * (TILE_PIXELS + _MARGIN) + _MARGIN
-    header = _LINE_PIXELS * 2 + _MARGIN
+    warning = [OUTSIDE] if report.outside_training else []
+    told = [*textwrap.wrap(report.disclaimer, width // 7)[:2], *warning]
+    header = _LINE_PIXELS * max(2, len(told)) + _MARGIN
     sheet = Image.new("L", (width, header + rows * tile_height if tiles else header + 3 * _LINE_PIXELS), 0)
     draw = ImageDraw.Draw(sheet)
     small, large = ImageFont.load_default(13), ImageFont.load_default(15)
-    for line, text in enumerate(textwrap.wrap(report.disclaimer, width // 7)[:2]):
-        draw.text((_MARGIN, 6 + line * _LINE_PIXELS), text, 200, small)
+    for line, text in enumerate(told):
+        draw.text((_MARGIN, 6 + line * _LINE_PIXELS), text, 255 if text == OUTSIDE else 200, small)
     if not tiles:
         draw.text((_MARGIN, header), "No positive finding was written.", 255, large)
     for index, tile in enumerate(tiles):
