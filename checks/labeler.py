@@ -1,0 +1,136 @@
+"""How well the rules of `msvlm.labeling` read real reports: their findings against those that people ticked by hand.
+
+The table of 800 reports of CT-RATE (github ibrahimethemhamamci/CT-CLIP, text_classifier/data/train.csv, licence
+CC BY-NC-SA 4.0) is no part of this repository. Three parts of it are scored apart: `development`, which rules are
+written on; `held-out`, drawn by a hash of the reports' keys; `first-held-out`, drawn when the first rules were written.
+Whoever changes a rule reads none but the first part. A finding that a report doubts counts as stated.
+"""
+
+import argparse
+import csv
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from msvlm.evaluation.clinical_metrics import PresenceScores, presence_matrix, score_presence
+from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
+from msvlm.labeling import label_report, label_sentence, split_sentences
+
+PUT_ASIDE = 200
+FIRST_DRAW_SEED = 20240501
+PARTS = ("development", "held-out", "first-held-out")
+
+
+@dataclass(frozen=True)
+class LabelledReport:
+    """A report and what people ticked for it.
+
+    Attributes:
+        key: the table's AccessionNo.
+        findings: names of the findings that were ticked.
+    """
+
+    key: str
+    text: str
+    findings: frozenset[str]
+
+
+def read_table(table: Path) -> tuple[LabelledReport, ...]:
+    """All reports of the table, in its order."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            LabelledReport(
+                row["AccessionNo"],
+                row["report_text"],
+                frozenset(kind.name for kind in CHEST_FINDINGS if float(row[kind.label]) > 0),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def held_out_keys(keys: Sequence[str]) -> frozenset[str]:
+    """The keys with the smallest SHA-256."""
+    return frozenset(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:PUT_ASIDE])
+
+
+def first_held_out_keys(keys: Sequence[str]) -> frozenset[str]:
+    """The keys that were put aside before the first rule was written, by their place in the table."""
+    drawn = np.random.default_rng(FIRST_DRAW_SEED).permutation(len(keys))[:PUT_ASIDE]
+    return frozenset(keys[place] for place in drawn)
+
+
+def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[LabelledReport, ...]:
+    """The reports of one of `PARTS`; development has none whose text stands in another part too."""
+    keys = [report.key for report in reports]
+    draws = {"held-out": held_out_keys(keys), "first-held-out": first_held_out_keys(keys)}
+    if part in draws:
+        return tuple(report for report in reports if report.key in draws[part])
+    aside = frozenset[str]().union(*draws.values())
+    texts = {report.text for report in reports if report.key in aside}
+    return tuple(report for report in reports if report.text not in texts)
+
+
+def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
+    """What was read of the reports against what was ticked."""
+    truth = np.array([[name in report.findings for name in CHEST_FINDING_NAMES] for report in reports])
+    return score_presence(truth, presence_matrix(read))
+
+
+def table_of(scores: PresenceScores) -> str:
+    """A line a finding, and the means over findings."""
+    lines = [f"{'':36} precision  recall      F1  reports with it"]
+    lines += [
+        f"{KIND_OF[row.name].label:36} {row.precision:9.3f} {row.recall:7.3f} {row.f1:7.3f} {row.studies_with:8}"
+        for row in scores.findings
+    ]
+    lines.append(f"{'macro':36} {scores.macro_precision:9.3f} {scores.macro_recall:7.3f} {scores.macro_f1:7.3f}")
+    return "\n".join([*lines, f"{'micro F1':36} {scores.micro_f1:25.3f}"])
+
+
+def errors_of(reports: Sequence[LabelledReport], read: Sequence[Statements], name: str) -> list[str]:
+    """For each report that is read otherwise than ticked: which way, and the sentences that decided it."""
+    lines = []
+    for report, statements in zip(reports, read, strict=True):
+        stated = any(item.name == name and item.certainty is not Certainty.ABSENT for item in statements)
+        if stated != (name in report.findings):
+            lines.append(f"{report.key}: {'read, not ticked' if stated else 'ticked, not read'}")
+            lines += [f"    {sentence}" for sentence in _sentences_about(report.text, name)] or ["    (not mentioned)"]
+    return lines
+
+
+def _sentences_about(text: str, name: str) -> list[str]:
+    found = []
+    for sentence in split_sentences(text):
+        said = [item.certainty.value for item in label_sentence(sentence) if item.name == name]
+        found += [f"[{certainty}] {sentence}" for certainty in said]
+    return found
+
+
+def main() -> int:
+    """Prints the scores of one part, or the errors of one finding in it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", type=Path, help="ct_clip_800_labelled_reports.csv")
+    parser.add_argument("--part", choices=PARTS, default=PARTS[0])
+    parser.add_argument("--errors", choices=CHEST_FINDING_NAMES, help="the wrongly read reports of a finding")
+    arguments = parser.parse_args()
+    if arguments.errors and arguments.part != PARTS[0]:
+        parser.error(f"what is put aside is scored and not read; --errors is for --part {PARTS[0]}")
+    reports = reports_of_part(read_table(arguments.table), arguments.part)
+    began = time.perf_counter()
+    read = [label_report(report.text) for report in reports]
+    seconds = time.perf_counter() - began
+    if arguments.errors:
+        print("\n".join(errors_of(reports, read, arguments.errors)))
+    else:
+        print(f"{len(reports)} reports, {arguments.part}; {len(reports) / seconds:.0f} reports a second")
+        print(table_of(score(reports, read)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
