@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from msvlm.evaluation.clinical_metrics import place_agreement, presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.phantom.chest_ct import ScanShape, draw_chest_ct
@@ -74,6 +75,25 @@ def test_the_labeler_reads_back_the_truth_of_any_mix_of_findings() -> None:
         truth, report = _written(seed)
         wrong += _disagreements(truth, report.findings_text, report.impression_text)
     assert len(wrong) <= 0.002 * 1500 * len(CHEST_FINDINGS), wrong[:5]
+
+
+def test_presence_side_lobe_and_size_are_each_read_back() -> None:
+    written = [_written(seed) for seed in range(500)]
+    truth = [statements for statements, _ in written]
+    read = [label_report(f"{report.findings_text} {report.impression_text}") for _, report in written]
+    scores = score_presence(presence_matrix(truth), presence_matrix(read))
+    assert min(finding.f1 for finding in scores.findings) >= 0.99, scores
+    places = place_agreement(truth, read)
+    assert places.side_findings > 1000 and places.lobe_findings > 1000
+    assert places.side == places.lobe == 1.0
+    sizes = [
+        (said.size_mm, other.size_mm)
+        for statements, others in zip(truth, read, strict=True)
+        for said, other in zip(statements, others, strict=True)
+        if said.size_mm is not None
+    ]
+    assert len(sizes) > 300
+    assert all(other is not None and abs(said - other) <= 0.5 + 1e-6 for said, other in sizes)
 
 
 def test_the_findings_section_speaks_of_all_18_findings() -> None:

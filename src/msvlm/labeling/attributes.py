@@ -35,6 +35,16 @@ _LOBE = re.compile(
     """,
     re.VERBOSE,
 )
+_SEGMENT = re.compile(
+    rf"""
+    (?:\b(?P<before>{_SIDE})\s+(?:lungs?\s+)?)?
+    \b(?P<segment>apicoposterior|apex(?:es)?|apices|(?:(?:antero|postero|latero|medio)+-?)?basal(?=\s+segment))\b
+    (?:\s+segments?\b)?+(?!\s+(?:of|in)\s+(?:the\s+)?(?:(?:{_SIDE})\s+)?(?:lungs?\s+)?(?:{_LEVEL})\b)
+    (?:\s+(?:of|in|on)\s+(?:the\s+)?(?P<after>{_SIDE})\b(?:\s+(?:lungs?|sides?))?)?
+    """,
+    re.VERBOSE,
+)
+"""Segments that lie in one lobe only, where their lobe is not named behind them."""
 _SIDE_WORD = re.compile(
     r"\b(?P<both>both\s+(?:lungs?|sides?|hemithora\w+|upper|lower|pleura\w*)|bilateral(?:ly)?|each\s+side)\b|\b(?P<side>right|left)(?:-sided)?\b"
     r"(?!\s+(?:atri\w+|ventric\w+|subclavian|jugular|main\s+coronary|coronary|heart|anterior\s+descending|circumflex))"
@@ -42,21 +52,28 @@ _SIDE_WORD = re.compile(
 _DEGREE = re.compile(
     r"\b(?:(?P<mild>mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?|small|trace|minor|discrete|subtle)"
     r"|(?P<moderate>moderate(?:ly)?|medium)"
-    r"|(?P<severe>severe(?:ly)?|marked(?:ly)?|massive(?:ly)?|extensive|large|pronounced|heavy|heavily|advanced|gross(?:ly)?))\b"
+    r"|(?P<severe>severe(?:ly)?|marked(?:ly)?|massive(?:ly)?|extensive|(?<!is\s)(?<!borderline\s)large|pronounced|heavy|heavily|advanced|gross(?:ly)?))\b"
 )
 _SIZE = re.compile(
     r"(?P<numbers>\d+(?:[.,]\d+)?(?:\s*(?:x|×|by|-|to|and)\s*\d+(?:[.,]\d+)?)*)\s*-?\s*(?P<unit>mm|millimet\w+|cm|centimet\w+)\b"
+    r"(?!\s+(?:in|on)\s+(?:the\s+)?(?:previous|prior|old|earlier)\b)"
 )
 
 
-def places_in(clause: str) -> tuple[Placed, ...]:
+def places_in(clause: str, before: str = "") -> tuple[Placed, ...]:
     """Sides and lobes that a lower-case clause names, in order; a lobe states its side too.
 
-    A lobe without a side takes the nearest side named before it in the clause.
+    A lobe or segment without a side takes the nearest side named before it in the clause, or in the sentence, of which
+    `before` is what stands before the clause.
     """
     found: list[Placed] = []
     for lobe in _LOBE.finditer(clause):
-        found.append(Placed(lobe.start(), lobe.end(), _lobes(lobe, clause)))
+        found.append(Placed(lobe.start(), lobe.end(), _lobes(lobe, before + clause[: lobe.start()])))
+    taken = [(place.start, place.end) for place in found]
+    for segment in _SEGMENT.finditer(clause):
+        lobes = _lobes_of_segment(segment, before + clause[: segment.start()])
+        if lobes and not any(start < segment.end() and segment.start() < end for start, end in taken):
+            found.append(Placed(segment.start(), segment.end(), lobes))
     taken = [(place.start, place.end) for place in found]
     for side in _SIDE_WORD.finditer(clause):
         if not any(start <= side.start() < end for start, end in taken):
@@ -82,20 +99,31 @@ def sizes_in(clause: str) -> tuple[Placed, ...]:
     return tuple(sizes)
 
 
-def _lobes(lobe: re.Match[str], clause: str) -> frozenset[str]:
+def _lobes(lobe: re.Match[str], before: str) -> frozenset[str]:
     if lobe["lingula"]:
         return frozenset({LEFT, "left upper lobe"})
     if lobe["short"]:
         side = RIGHT if lobe["short"][0] == "r" else LEFT
         return _with_sides({side}, {{"u": "upper", "m": "middle", "l": "lower"}[lobe["short"][1]]})
     levels = set(re.findall(_LEVEL, lobe["levels"]))
-    word = lobe["before"] or lobe["after"]
+    only_side = {RIGHT} if levels == {"middle"} else set[str]()
+    return _with_sides(_sides(lobe["before"] or lobe["after"], before) or only_side, levels)
+
+
+def _lobes_of_segment(segment: re.Match[str], before: str) -> frozenset[str]:
+    only_side = {LEFT} if segment["segment"] == "apicoposterior" else set[str]()
+    sides = _sides(segment["before"] or segment["after"], before) or only_side
+    return _with_sides(sides, {"lower" if segment["segment"].endswith("basal") else "upper"})
+
+
+def _sides(word: str | None, before: str) -> set[str]:
+    """The sides that a word names, or, where there is none, the last such word before."""
     if word is None:
-        earlier = re.findall(rf"\b(?:{_SIDE})\b", clause[: lobe.start()])
+        earlier = re.findall(rf"\b(?:{_SIDE})\b", before)
         word = earlier[-1] if earlier else None
     if word is None:
-        return _with_sides({RIGHT}, {"middle"}) if levels == {"middle"} else frozenset()
-    return _with_sides({RIGHT, LEFT} if word.startswith("b") else {word}, levels)
+        return set()
+    return {RIGHT, LEFT} if word.startswith("b") else {word}
 
 
 def _with_sides(sides: set[str], levels: set[str]) -> frozenset[str]:

@@ -36,7 +36,8 @@ _NEGATION_BEFORE = re.compile(
     \bno\b(?!\s+(?:\w+\s+){0,2}(?:changes?|differences?|progression|regression|longer|doubt)\b)
     |\bwithout\b|\bneither\b|\bnor\b|\bfree\s+(?:of|from)\b|\babsence\s+of\b|\bnegative\s+for\b|\bdevoid\s+of\b
     |\black\s+of\b(?!\s+contrast)|\brules?\s+out\b|\bruled\s+out\b|\brather\s+than\b
-    |\b(?:do|does|did)\s+not\s+(?:show|demonstrate|contain|have|reveal|suggest)\b|\bnot\s+(?:any|a|an|have)\b
+    |\b(?:do|does|did)\s+not\s+(?:show|demonstrate|contain|have|reveal|suggest)\b|\bnot\s+(?:any|a|an|have)\b|\bnot\s+$
+    |\bremoval\s+of\b|\babsent\s+$
     """,
     re.VERBOSE,
 )
@@ -44,13 +45,33 @@ _NEGATION_AFTER = re.compile(
     rf"""
     \bnot\s+{_SEEN}(?!\s+(?:in|on|at)\s+(?:the\s+)?(?:previous|prior|old|earlier)\b)
     |\b(?:is|are|was|were)\s+(?:absent|ruled\s+out|excluded)\b
-    |\b(?:has|have)\s+(?:\w+ly\s+)?(?:resolved|disappeared)\b
+    |\b(?:has|have)\s+(?:\w+ly\s+)?resolved\b|\b(?:completely\s+)?disappeared\b
+    |^\s*(?:was|were|(?:has|have)\s+been)\s+removed\b
     |\bno\s+longer\s+{_SEEN}
     |:\s*(?:none|no|absent)\b
     """,
     re.VERBOSE,
 )
-_NEGATION_WITHIN = re.compile(r"\b(?:not|no)\b")
+_EARLIER_WORDS = ("previous", "prior", "old", "earlier")
+_EARLIER = (
+    rf"(?:{'|'.join(_EARLIER_WORDS)})\s+(?:(?!current)\w+\s+){{0,3}}?"
+    r"(?:examinations?|ct|scans?|stud(?:y|ies)|images?|reviews?)"
+)
+_SEEN_EARLIER = re.compile(
+    rf"""
+    (?:\s*,)?(?:\s+(?:which|that)\s+(?:is|are|was|were|had\s+been)\s+(?:also\s+)?|\s+)(?<!not\s)
+    (?:observed|seen|described|defined|detected|noted|selected|present)\s+in\s+(?:the\s+)?(?:patient'?s?\s+)?{_EARLIER}
+    (?:\s+of\s+the\s+patient)?\b,?
+    """,
+    re.VERBOSE,
+)
+_IS_HISTORY = re.compile(
+    rf"^in\s+(?:the\s+)?(?:patient'?s?\s+)?{_EARLIER}(?:\s+of\s+the\s+patient)?,?\s+there\s+(?:is|are|was|were)\b"
+)
+_NEGATION_WITHIN = re.compile(r"\b(?:not|no|neither|nor)\b")
+_OTHERS_THAN = re.compile(
+    rf"^(?:\s+(?:is|are|was|were)\s+{_SEEN})?\s+(?:other\s+than|apart\s+from|besides)\b.*\bones?\b"
+)
 _SCOPE_END = re.compile(
     rf"\b(?:except|other\s+than|apart\s+from|which|whose|but)\b|\b(?:is|are|was|were|been)\s+{_SEEN}(?!\s+of\b)"
 )
@@ -78,6 +99,16 @@ def split_sentences(text: str) -> tuple[str, ...]:
     return tuple(sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip())
 
 
+def without_history(sentence: str) -> str:
+    """A lower-case sentence without what it says of an earlier examination; empty where it speaks of that alone.
+
+    "The effusion, which was seen in the previous examination, is not seen" denies the effusion.
+    """
+    if not any(word in sentence for word in _EARLIER_WORDS):
+        return sentence
+    return "" if _IS_HISTORY.search(sentence) else _SEEN_EARLIER.sub(" ", sentence)
+
+
 def split_clauses(sentence: str) -> tuple[str, ...]:
     """The parts of a lower-case sentence that each make one statement; a list under one verb stays in one part.
 
@@ -103,6 +134,8 @@ def split_clauses(sentence: str) -> tuple[str, ...]:
 def certainty_of(clause: str, start: int, end: int) -> Certainty:
     """How a lower-case clause speaks of the term at `start` to `end` in it."""
     before, term, after = clause[:start], clause[start:end], clause[end:]
+    if _OTHERS_THAN.search(after):
+        return Certainty.PRESENT
     if _is_in_scope(_DOUBT_AFTER, after) or _doubt_is_in_parentheses(before, after):
         return Certainty.UNCERTAIN
     if _NEGATION_WITHIN.search(term) or _reaches(_NEGATION_BEFORE, before) or _is_in_scope(_NEGATION_AFTER, after):

@@ -46,10 +46,18 @@ _NOT_ARTERY = (
     r"|costal|thyroid|pericard"
 )
 _OTHER_ORGAN = (
-    r"thyroid|liver|hepat|spleen|splen|kidney|renal|adrenal|breast|pancrea|gall|prostat|ovar|uter|vertebra|\bbone"
-    r"|axill|subcutan|periton|oment|mesent|muscle|\bskin|gland|isthmus|abdominal\s+wall|stomach|gastric|parotid"
+    r"thyroid|liver|hepat|spleen|splen|kidney|renal|adrenal|breast|pancrea|gall|prostat|ovar|\buter|vertebra|\bbone"
+    r"|axill|subcutan|periton|oment|mesent|muscle|\bskin|gland|isthmus|mediastin|adipose|abdominal\s+wall|stomach|gastric"
+    r"|parotid"
 )
-_LUNG = r"lung|pulmon|parenchymal\s+nod|lobe|lingul|fissure|subpleural|bronch|apex|apical|apices|hemithora|basal"
+_LUNG = (
+    r"lungs?\b|pulmon|parenchymal\s+nod|(?:upper|middle|lower)\s+lobe|lingul|fissure|subpleural|bronch|apex|apical"
+    r"|apices|hemithora|basal"
+)
+_NAMED_OTHERWISE = (
+    r"sequel|fibro|band|atelec|consolid|mosaic|pleuroparenchym|pleural|nodul|\bfat\b|\bfatty|thym|emphysem"
+)
+"""With these, "density" is not an opacity of its own."""
 
 TERMS: tuple[Term, ...] = (
     _term(
@@ -65,6 +73,12 @@ TERMS: tuple[Term, ...] = (
         rf"\b(?:{_CALCIFIED})\b",
         needs=r"aort|main\s+vascular|mediastinal\s+vascular|subclavian|carotid|arch\b|supraaortic|iliac|thoracic\s+art",
         unless=r"aortic\s+valve|abdominal\s+aort|lymph|anterior\s+descending",
+    ),
+    _term(
+        "arterial_wall_calcification",
+        rf"\b(?:{_CALCIFIED})\b",
+        needs=r"\baortic\s+arch|\barch\b|\b(?:ascending|descending|thoracic)\b[^;.]*\baort|thoraco-?\s?abdominal\s+aort",
+        unless=r"lymph|nodul|anterior\s+descending",
     ),
     _term(
         "arterial_wall_calcification",
@@ -93,7 +107,7 @@ TERMS: tuple[Term, ...] = (
         "pericardial_effusion",
         r"""\b(?:pericardi\w+|pleuropericardial)[\s,/-]*(?:(?:and|or|nor)\s+)?(?:(?:minimal|mild|left|right|bilateral|any)\s+)*
         (?:pleural[\s/-]*)?(?:(?:wall\s+)?thickening[\s/-]*)?(?:(?:and|or)\s+)?(?:effusions?|fluid|collection)\b
-        |\b(?:effusions?|fluid)\b[^,;]{0,70}?\bpericardi\w+|\bpericardi\w+[^,;]{0,30}\b(?:effusions?|fluid)\b|\bhemopericardium\b""",
+        |\b(?:effusions?|fluid)\b[^,;]{0,100}?\bpericardi\w+|\bpericardi\w+[^,;]{0,30}\b(?:effusions?|fluid)\b|\bhemopericardium\b""",
     ),
     _term(
         "coronary_artery_wall_calcification",
@@ -114,7 +128,7 @@ TERMS: tuple[Term, ...] = (
     _term(
         "lymphadenopathy",
         r"\blymphadenopath\w*|\blaps?\b|\blymphadenomegal\w*|\badenopath\w*|\blymph\s+nodes?\b(?!\s+stations?)|\blymphadenitis",
-        unless=r"intrapulmonary\s+lymph|subpleural|fissur|\(\s*lymph\s+node|axilla|abdom|mesent|intraparenchymal\s+lymph",
+        unless=r"intrapulmonary\s+lymph|subpleural|fissur|\(\s*lymph\s+node|axilla|abdom|mesent|\bmeso\b|colon|colic|intraparenchymal\s+lymph",
     ),
     _term("emphysema", r"\bemphysem\w*|\bbullae?\b|\bbullous\b|\bblebs?\b", unless=r"subcutaneous\s+emphysem"),
     _term("atelectasis", r"\batelec\w*"),
@@ -128,18 +142,29 @@ TERMS: tuple[Term, ...] = (
         "lung_nodule",
         r"""\b(?:micro)?nodules?\b|\bnodular\s+(?:lesions?|appearances?|formations?|structures?|densit\w+|space|or\s+infiltrative
         |or\s+mass)\b|\bpulmonary\s+nodul\w*""",
-        unless=rf"(?=.*(?:{_OTHER_ORGAN}))(?!.*(?:{_LUNG}))|\bpleural\s+nod",
+        unless=rf"^(?=.*(?:{_OTHER_ORGAN}|hypodense))(?!.*(?:{_LUNG}))|\bpleural\s+nod",
     ),
     _term(
         "lung_opacity",
-        r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bcrazy[\s-]*paving\b
-        |\bpneumonic\s+infiltrat\w*""",
-        unless=r"ground[\s-]*glass\s+nod",
+        r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bcrazy[\s-]*paving\b""",
+        unless=r"ground[\s-]*glass\s+nod|(?:acinar|nodular)\s+opacit",
+    ),
+    _term(
+        "lung_opacity",
+        r"\bpneumonic\s+infiltrat\w*",
+        unless=r"(?:compatible|consistent|favou?r|suggest\w*|evaluated|belong\w*|terms|onset)\s+(?:\w+\s+){0,4}?pneumonic",
+    ),
+    _term(
+        "lung_opacity",
+        r"\bdensity\s+increases?\b|\bincreases?\s+in\s+density\b|\bincreased\s+density\b|\bdependent\s+densit\w+",
+        needs=r"lung|lobe\b|lobes\b|parenchym",
+        unless=rf"{_OTHER_ORGAN}|{_NAMED_OTHERWISE}",
     ),
     _term(
         "pulmonary_fibrotic_sequela",
-        r"\bsequel\w*|\bfibro(?!us|ad|gland|ma|atelec|id)\w*|\bhoneycomb\w*|\bparenchymal\s+bands?\b|\bfibroatelec\w*",
-        unless=rf"(?=.*(?:{_OTHER_ORGAN}|rib|hume|fracture|lymph))(?!.*(?:{_LUNG}))",
+        r"""\bsequel\w*|\bfibro(?!us|ad|gland|ma|atelec|id)\w*|\bhoneycomb\w*|\bparenchymal\s+bands?\b|\bfibroatelec\w*
+        |\bscar(?:s|red|ring)?\b|\bcicatri\w*""",
+        unless=rf"^(?=.*(?:{_OTHER_ORGAN}|\brib|\bhume|fracture|lymph))(?!.*(?:{_LUNG}))",
     ),
     _term(
         "pleural_effusion",
@@ -155,21 +180,25 @@ TERMS: tuple[Term, ...] = (
     _term(
         "peribronchial_thickening",
         r"""\bperi-?bronch\w*(?:\s+(?:wall|soft|tissue|sheath|vascular|interstiti\w+|cuff\w*|and|interlobular|septal))*\s+
-        (?:thick\w*|cuffing|increase)|\bbronch\w*\s+walls?[^,;]{0,30}\bthick\w*|\bthick\w*[^,;]{0,50}\b(?:peri-?bronch\w*|bronch\w*)
-        |\bperibronchial\s+cuffing\b|\bperi-?bronch\w*[^,;]{0,40}\bthick\w*""",
+        (?:thick\w*|cuffing|increase)|\bbronch\w*\s+walls?[^,;]{0,30}\bthick\w*|\bthick\w*(?:(?!sept)[^,;]){0,50}\b(?:peri-?bronch\w*|bronch\w*)
+        |\bperibronchial\s+cuffing\b|\bperi-?bronch\w*(?:(?!sept)[^,;]){0,40}\bthick\w*""",
         unless=r"lymph",
     ),
     _term("consolidation", r"\bconsolidat\w*|\bairspace\s+disease\b|\bair-space\s+disease\b"),
     _term(
         "bronchiectasis",
         r"""\bbronch\w*\s*ecta\w*|\bbronchi?ecta\w*|\bbronch\w*\s+dilat\w*|\bdilat\w*\s+(?:of\s+(?:the\s+)?)?(?:\w+\s+)?bronch\w*
-        |\bbronchial\s+structures?[^,;]{0,20}\b(?:dilat\w*|enlarge\w*)|\benlargement\s+(?:of|in)\s+(?:the\s+)?bronch\w*""",
+        |\bbronchial\s+structures?[^,;]{0,20}\b(?:dilat\w*|enlarge\w*)|\benlargement\s+(?:of|in)\s+(?:the\s+)?bronch\w*
+        |\bectasia\b[^,;]{0,20}\bbronch\w*""",
     ),
     _term(
         "interlobular_septal_thickening",
-        r"""\b(?:inter-?lobular|intra-?lobular|interlobar|inter-?lobuler)?[\s,-]*(?:and\s+)?(?:intra-?lobular\s+)?sept\w*(?:\s+and\s+interstitial)?\s+
-        (?:thick\w*|clarif\w*|prominen\w*)|\bthick\w*\s+(?:of|in)\s+(?:the\s+)?(?:\w+\s+)?(?:interlobular\s+)?sept\w*
-        |\bthickened\s+(?:interlobular\s+)?sept\w*|\bsepta\s+(?:is|are)\s+(?:not\s+)?thickened\b|\bsept\w*[^,;]{0,30}\bthick\w*|\bcrazy[\s-]*paving\b""",
+        r"""\bsept\w*[^,;]{0,30}\bthick\w*|\bsept\w*(?:\s+and\s+interstitial)?\s+(?:clarif\w*|prominen\w*)
+        |\bthick\w*\s+(?:(?:of|in)\s+)?(?:the\s+)?(?:\w+\s+)?sept\w*|\b(?:thick\w*|prominen\w*)[^,;]{0,40}\binter-?lobular\s+sept\w*
+        |\bcrazy[\s-]*paving\b""",
         unless=r"bladder|nasal",
     ),
 )
+
+ANY_TERM = re.compile("|".join(f"(?:{term.pattern.pattern})" for term in TERMS), re.VERBOSE)
+"""Is found where any term is."""

@@ -1,0 +1,49 @@
+"""The rules read real reports as people ticked them, those that no rule was written on as well."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from msvlm.labeling import label_report
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def labeler() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("labeler", ROOT / "checks" / "labeler.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("part", ["development", "held-out", "first-held-out"])
+def test_macro_f1_on_real_reports_is_at_least_90_percent(labeler: ModuleType, real_data: Path, part: str) -> None:
+    reports = labeler.read_table(real_data / "reports" / "ct_clip_800_labelled_reports.csv")
+    reports = labeler.reports_of_part(reports, part)
+    scores = labeler.score(reports, [label_report(report.text) for report in reports])
+    assert scores.macro_f1 >= 0.90, labeler.table_of(scores)
+
+
+def test_what_is_put_aside_depends_on_the_keys_alone_and_is_kept_out_of_development(labeler: ModuleType) -> None:
+    keys = [f"report_{number}" for number in range(800)]
+    reports = [labeler.LabelledReport(key, f"Text {number % 790}.", frozenset()) for number, key in enumerate(keys)]
+    held_out, first = labeler.held_out_keys(keys), labeler.first_held_out_keys(keys)
+    assert len(held_out) == len(first) == labeler.PUT_ASIDE
+    assert labeler.held_out_keys(keys[::-1]) == held_out
+    development = labeler.reports_of_part(reports, "development")
+    aside = [report for report in reports if report.key in held_out | first]
+    assert not {report.key for report in development} & (held_out | first)
+    assert not {report.text for report in development} & {report.text for report in aside}
+    assert {report.key for report in labeler.reports_of_part(reports, "held-out")} == held_out
+
+
+def test_errors_name_the_report_and_the_sentence_that_decided_it(labeler: ModuleType) -> None:
+    report = labeler.LabelledReport("r1", "A nodule in the left lung. No effusion.", frozenset({"pleural_effusion"}))
+    read = [label_report(report.text)]
+    nodules, effusions = (labeler.errors_of([report], read, name) for name in ("lung_nodule", "pleural_effusion"))
+    assert nodules == ["r1: read, not ticked", "    [present] A nodule in the left lung."]
+    assert effusions == ["r1: ticked, not read", "    [absent] No effusion."]
