@@ -92,6 +92,15 @@ def test_every_term_and_synonym_is_found_and_can_be_denied_and_doubted(kind) -> 
         ("A scar of the skin.", [], []),
         ("Ectasia of the bronchi.", ["bronchiectasis"], []),
         ("Ectasia of the ascending aorta.", [], []),
+        ("Heart: enlarged.", ["cardiomegaly"], []),
+        ("Lymph nodes: not enlarged.", [], ["lymphadenopathy"]),
+        ("Pleural effusion: no.", [], ["pleural_effusion"]),
+        ("Pleural effusion (-).", [], ["pleural_effusion"]),
+        ("Findings: no nodule; linear atelectasis.", ["atelectasis"], ["lung_nodule"]),
+        ("There is no evidence that the nodule has grown.", ["lung_nodule"], []),
+        ("A nodule, not previously seen.", ["lung_nodule"], []),
+        ("Resolution of the pleural effusion.", [], ["pleural_effusion"]),
+        ("Pericardial thickening without effusion.", [], ["pericardial_effusion"]),
     ],
 )
 def test_negation_reaches_as_far_as_the_sentence_means(text: str, present: list[str], absent: list[str]) -> None:
@@ -104,6 +113,7 @@ def test_negation_reaches_as_far_as_the_sentence_means(text: str, present: list[
     "text",
     [
         "Bronchiectasis cannot be excluded.",
+        "Bronchiectasis could not be ruled out.",
         "Findings may represent bronchiectasis.",
         "Dilated airways (bronchiectasis?).",
         "Appearance suspicious for bronchiectasis.",
@@ -119,6 +129,11 @@ def test_doubt_is_neither_yes_nor_no(text: str) -> None:
         ("A nodule in the right upper lobe.", {"lung_nodule": {"right", "right upper lobe"}}),
         ("A nodule in the upper lobe of the right lung.", {"lung_nodule": {"right", "right upper lobe"}}),
         ("In the right lung upper lobe a nodule is seen.", {"lung_nodule": {"right", "right upper lobe"}}),
+        (
+            "Emphysema of the upper lobes.",
+            {"emphysema": {"right", "left", "right upper lobe", "left upper lobe"}},
+        ),
+        ("Atelectasis at the left base.", {"atelectasis": {"left", "left lower lobe"}}),
         ("Middle lobe atelectasis.", {"atelectasis": {"right", "right middle lobe"}}),
         ("Atelectasis in the lingula.", {"atelectasis": {"left", "left upper lobe"}}),
         (

@@ -38,7 +38,7 @@ _LOBE = re.compile(
 _SEGMENT = re.compile(
     rf"""
     (?:\b(?P<before>{_SIDE})\s+(?:lungs?\s+)?)?
-    \b(?P<segment>apicoposterior|apex(?:es)?|apices|(?:(?:antero|postero|latero|medio)+-?)?basal(?=\s+segment))\b
+    \b(?P<segment>apicoposterior|apex(?:es)?|apices|bases?(?!\s+of)|basilar|(?:(?:antero|postero|latero|medio)+-?)?basal(?=\s+segment))\b
     (?:\s+segments?\b)?+(?!\s+(?:of|in)\s+(?:the\s+)?(?:(?:{_SIDE})\s+)?(?:lungs?\s+)?(?:{_LEVEL})\b)
     (?:\s+(?:of|in|on)\s+(?:the\s+)?(?P<after>{_SIDE})\b(?:\s+(?:lungs?|sides?))?)?
     """,
@@ -63,8 +63,8 @@ _SIZE = re.compile(
 def places_in(clause: str, before: str = "") -> tuple[Placed, ...]:
     """Sides and lobes that a lower-case clause names, in order; a lobe states its side too.
 
-    A lobe or segment without a side takes the nearest side named before it in the clause, or in the sentence, of which
-    `before` is what stands before the clause.
+    "The lower lobes" are those of both sides. A lobe or segment without a side takes the nearest side named before it
+    in the clause, or in the sentence, of which `before` is what stands before the clause.
     """
     found: list[Placed] = []
     for lobe in _LOBE.finditer(clause):
@@ -106,14 +106,17 @@ def _lobes(lobe: re.Match[str], before: str) -> frozenset[str]:
         side = RIGHT if lobe["short"][0] == "r" else LEFT
         return _with_sides({side}, {{"u": "upper", "m": "middle", "l": "lower"}[lobe["short"][1]]})
     levels = set(re.findall(_LEVEL, lobe["levels"]))
+    word = lobe["before"] or lobe["after"]
+    if word is None and len(levels) == 1 and re.search(r"lobes|zones", lobe[0]):
+        return _with_sides({RIGHT, LEFT}, levels)
     only_side = {RIGHT} if levels == {"middle"} else set[str]()
-    return _with_sides(_sides(lobe["before"] or lobe["after"], before) or only_side, levels)
+    return _with_sides(_sides(word, before) or only_side, levels)
 
 
 def _lobes_of_segment(segment: re.Match[str], before: str) -> frozenset[str]:
     only_side = {LEFT} if segment["segment"] == "apicoposterior" else set[str]()
     sides = _sides(segment["before"] or segment["after"], before) or only_side
-    return _with_sides(sides, {"lower" if segment["segment"].endswith("basal") else "upper"})
+    return _with_sides(sides, {"upper" if segment["segment"].startswith("ap") else "lower"})
 
 
 def _sides(word: str | None, before: str) -> set[str]:

@@ -16,7 +16,8 @@ _SENTENCE_END = re.compile(
 
 _HARD_BREAK = re.compile(
     r"""
-    \s*[;:]\s+
+    \s*;\s+
+    |\s*:\s+(?!(?:none|not|absent|negative|enlarged|increased|thickened|dilated)\b|no\s*\.?$)
     |[,]?\s+(?=(?:but|however|whereas|while|although|though|except(?:\s+for)?|with\s+the\s+exception\s+of)\b)
     """,
     re.VERBOSE,
@@ -33,22 +34,22 @@ _SEEN = (
 )
 _NEGATION_BEFORE = re.compile(
     r"""
-    \bno\b(?!\s+(?:\w+\s+){0,2}(?:changes?|differences?|progression|regression|longer|doubt)\b)
+    \bno\b(?!\s+(?:\w+\s+){0,2}(?:changes?|differences?|progression|regression|longer|doubt|evidence\s+that)\b)
     |\bwithout\b|\bneither\b|\bnor\b|\bfree\s+(?:of|from)\b|\babsence\s+of\b|\bnegative\s+for\b|\bdevoid\s+of\b
     |\black\s+of\b(?!\s+contrast)|\brules?\s+out\b|\bruled\s+out\b|\brather\s+than\b
     |\b(?:do|does|did)\s+not\s+(?:show|demonstrate|contain|have|reveal|suggest)\b|\bnot\s+(?:any|a|an|have)\b|\bnot\s+$
-    |\bremoval\s+of\b|\babsent\s+$
+    |\b(?:removal|resolution)\s+of\b|\babsent\s+$
     """,
     re.VERBOSE,
 )
 _NEGATION_AFTER = re.compile(
     rf"""
-    \bnot\s+{_SEEN}(?!\s+(?:in|on|at)\s+(?:the\s+)?(?:previous|prior|old|earlier)\b)
+    \bnot\s+(?!previously\b){_SEEN}(?!\s+(?:in|on|at)\s+(?:the\s+)?(?:previous|prior|old|earlier)\b)
     |\b(?:is|are|was|were)\s+(?:absent|ruled\s+out|excluded)\b
     |\b(?:has|have)\s+(?:\w+ly\s+)?resolved\b|\b(?:completely\s+)?disappeared\b
     |^\s*(?:was|were|(?:has|have)\s+been)\s+removed\b
     |\bno\s+longer\s+{_SEEN}
-    |:\s*(?:none|no|absent)\b
+    |:\s*(?:none|not?|absent|negative)\b|^\s*\(\s*-\s*\)
     """,
     re.VERBOSE,
 )
@@ -68,7 +69,7 @@ _SEEN_EARLIER = re.compile(
 _IS_HISTORY = re.compile(
     rf"^in\s+(?:the\s+)?(?:patient'?s?\s+)?{_EARLIER}(?:\s+of\s+the\s+patient)?,?\s+there\s+(?:is|are|was|were)\b"
 )
-_NEGATION_WITHIN = re.compile(r"\b(?:not|no|neither|nor)\b")
+_NEGATION_WITHIN = re.compile(r"\b(?:not|no|neither|nor|without)\b")
 _OTHERS_THAN = re.compile(
     rf"^(?:\s+(?:is|are|was|were)\s+{_SEEN})?\s+(?:other\s+than|apart\s+from|besides)\b.*\bones?\b"
 )
@@ -81,13 +82,13 @@ _DOUBT_BEFORE = re.compile(
     r"""
     \bpossib(?:le|ly)\b|\bprobab(?:le|ly)\b|\bsuspicio(?:us|n)\b|\bsuspected\b|\bquestionable\b|\bequivocal\b
     |\b(?:may|might|could)\s+(?:be|represent|reflect|correspond|indicate|suggest)\b|\bpresumed\b|\blikely\b
-    |\bcan\s?not\s+(?:entirely\s+)?(?:exclude|rule\s+out)\b|\bsuggest(?:s|ing|ive\s+of)\b
+    |\bc(?:an|ould)\s?not\s+(?:entirely\s+)?(?:exclude|rule\s+out)\b|\bsuggest(?:s|ing|ive\s+of)\b
     """,
     re.VERBOSE,
 )
 _DOUBT_AFTER = re.compile(
     r"""
-    \bcan\s?not\s+be\s+(?:\w+ly\s+)?(?:excluded|ruled\s+out)\b|\b(?:is|are)\s+(?:suspected|possible|questionable)\b
+    \bc(?:an|ould)\s?not\s+be\s+(?:\w+ly\s+)?(?:excluded|ruled\s+out)\b|\b(?:is|are)\s+(?:suspected|possible|questionable)\b
     |\bmay\s+be\s+present\b|\bis\s+not\s+(?:certain|excluded)\b|\bnot\s+(?:entirely\s+)?excluded\b|^\s*\?
     """,
     re.VERBOSE,

@@ -88,7 +88,7 @@ TERMS: tuple[Term, ...] = (
     _term("cardiomegaly", r"\bcardiomegaly\b|\bcardiac\s+enlargement\b|\bctr\s+increase\w*"),
     _term(
         "cardiomegaly",
-        rf"""\b(?:heart|cardiac)(?:\s+(?:sizes?|dimensions?|silhouette|contours?|shadow|diameters?|and|,))*
+        rf"""\b(?:heart|cardiac):?(?:\s+(?:sizes?|dimensions?|silhouette|contours?|shadow|diameters?|and|,))*
         (?:\s+(?:is|are|was|were|has|have|been|appears?|seems?|to|be|in|size))*{_SLIGHTLY}\s+(?:increased|enlarged|larger|large)\b""",
     ),
     _term(
@@ -146,7 +146,7 @@ TERMS: tuple[Term, ...] = (
     ),
     _term(
         "lung_opacity",
-        r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bcrazy[\s-]*paving\b""",
+        r"""\bground[\s-]*glass\b|\bfrosted\s+glass\b|\bopacit\w*|\bopacificat\w*|\bhazy\s+densit\w*|\bcrazy[\s-]*paving\b""",
         unless=r"ground[\s-]*glass\s+nod|(?:acinar|nodular)\s+opacit",
     ),
     _term(
