@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check lint format types contracts house paths weights lock clean
+.PHONY: help setup demo test check lint format types contracts house paths labeler weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,10 @@ house: setup
 
 paths: setup  ## which files one reads to follow a training step, a report and what comes before it
 	PYTHONPATH=tests $(BIN)/python checks/paths.py
+
+labeler: setup  ## how well rules read real reports; MSVLM_REAL_DATA names the folder, PART= what is put aside
+	@test -n "$(MSVLM_REAL_DATA)" || { echo "MSVLM_REAL_DATA names no folder of real files; see docs/labeler.md" >&2; exit 1; }
+	$(BIN)/python checks/labeler.py "$(MSVLM_REAL_DATA)/reports/ct_clip_800_labelled_reports.csv" --part $(or $(PART),development)
 
 format: setup  ## puts every file into the house's format
 	$(BIN)/ruff format .

@@ -16,8 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from msvlm.evaluation.clinical_metrics import PresenceScores, presence_matrix, score_presence
+from msvlm.evaluation.clinical_metrics import (
+    PresenceScores,
+    bootstrap_interval,
+    macro_f1,
+    presence_matrix,
+    score_presence,
+)
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
 from msvlm.labeling import label_report, label_sentence, split_sentences
 
@@ -77,8 +84,21 @@ def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[Label
 
 def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
     """What was read of the reports against what was ticked."""
-    truth = np.array([[name in report.findings for name in CHEST_FINDING_NAMES] for report in reports])
-    return score_presence(truth, presence_matrix(read))
+    return score_presence(_ticked(reports), presence_matrix(read))
+
+
+def interval_words(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> str:
+    """Between which values macro F1 lies when the reports are drawn anew."""
+    truth, predicted = _ticked(reports), presence_matrix(read)
+    interval = bootstrap_interval(
+        [report.key for report in reports], lambda drawn: macro_f1(truth[drawn], predicted[drawn])
+    )
+    return f"{'macro F1, 95 % interval':36} {interval.low:16.3f} to {interval.high:.3f}"
+
+
+def _ticked(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
+    """(reports, findings)."""
+    return np.array([[name in report.findings for name in CHEST_FINDING_NAMES] for report in reports])
 
 
 def table_of(scores: PresenceScores) -> str:
@@ -129,6 +149,7 @@ def main() -> int:
     else:
         print(f"{len(reports)} reports, {arguments.part}; {len(reports) / seconds:.0f} reports a second of one core")
         print(table_of(score(reports, read)))
+        print(interval_words(reports, read))
     return 0
 
 

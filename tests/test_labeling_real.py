@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from msvlm.findings import CHEST_FINDINGS
 from msvlm.labeling import label_report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,12 +21,12 @@ def labeler() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("part", ["development", "held-out", "first-held-out"])
-def test_macro_f1_on_real_reports_is_at_least_90_percent(labeler: ModuleType, real_data: Path, part: str) -> None:
+@pytest.mark.parametrize(("part", "least"), [("development", 0.95), ("held-out", 0.90), ("first-held-out", 0.90)])
+def test_macro_f1_on_real_reports(labeler: ModuleType, real_data: Path, part: str, least: float) -> None:
     reports = labeler.read_table(real_data / "reports" / "ct_clip_800_labelled_reports.csv")
     reports = labeler.reports_of_part(reports, part)
     scores = labeler.score(reports, [label_report(report.text) for report in reports])
-    assert scores.macro_f1 >= 0.90, labeler.table_of(scores)
+    assert scores.macro_f1 >= least, labeler.table_of(scores)
 
 
 def test_what_is_put_aside_depends_on_the_keys_alone_and_is_kept_out_of_development(labeler: ModuleType) -> None:
@@ -47,3 +48,17 @@ def test_errors_name_the_report_and_the_sentence_that_decided_it(labeler: Module
     nodules, effusions = (labeler.errors_of([report], read, name) for name in ("lung_nodule", "pleural_effusion"))
     assert nodules == ["r1: read, not ticked", "    [present] A nodule in the left lung."]
     assert effusions == ["r1: ticked, not read", "    [absent] No effusion."]
+
+
+def test_the_table_names_all_findings_and_the_interval_holds_the_score(labeler: ModuleType) -> None:
+    texts = ("A nodule.", "Emphysema and a nodule.", "No effusion.")
+    ticks = ({"lung_nodule"}, {"emphysema"}, {"pleural_effusion"})
+    reports = [
+        labeler.LabelledReport(str(number), text, frozenset(ticked))
+        for number, (text, ticked) in enumerate(zip(texts, ticks, strict=True))
+    ]
+    read = [label_report(report.text) for report in reports]
+    scores = labeler.score(reports, read)
+    assert len(labeler.table_of(scores).splitlines()) == 1 + len(CHEST_FINDINGS) + 2
+    low, high = (float(word) for word in labeler.interval_words(reports, read).split()[-3::2])
+    assert low <= scores.macro_f1 <= high
