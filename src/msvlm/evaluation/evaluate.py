@@ -51,7 +51,7 @@ from msvlm.reporting.reporter import Reporter
 from msvlm.study import LeftOut
 
 EVIDENCE_STUDIES = 50
-"""Seeking the evidence of one study takes as long as drafting it some ten times."""
+"""Seeking the evidence of a study takes longer than drafting it; so many tell enough."""
 
 
 def evaluate(
