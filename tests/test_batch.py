@@ -1,5 +1,7 @@
 """StudyBatch: packed studies."""
 
+from dataclasses import replace
+
 import torch
 
 from msvlm.batch import StudyBatch, TrainingBatch
@@ -18,6 +20,14 @@ def packed_batch() -> StudyBatch:
 
 def test_a_batch_counts_its_studies() -> None:
     assert packed_batch().studies == 2
+
+
+def test_a_study_taken_from_a_batch_is_that_study_by_itself() -> None:
+    batch = replace(packed_batch(), position_mm=torch.arange(9.0).view(3, 3))
+    first, second = batch.study(0), batch.study(1)
+    assert (first.studies, second.studies, len(first.study_index), len(second.study_index)) == (1, 1, 2, 1)
+    assert torch.equal(torch.cat([first.position_mm, second.position_mm]), batch.position_mm)
+    assert second.slices is not None and second.slices.shape == (1, 1, 8, 8) and second.slice_vectors is None
 
 
 def test_vectors_take_the_place_of_pixels() -> None:

@@ -134,6 +134,11 @@ def test_phantom_prepare_and_evaluate_follow_one_another(
     assert main([*evaluate, "--output", str(tmp_path / "scores")]) == 0
     assert "all positive" in capsys.readouterr().out
     assert len((tmp_path / "scores" / "reports.jsonl").read_text().splitlines()) == 2
+    again = ["--output", str(tmp_path / "again"), "--evidence-studies", "0", "--against", str(tmp_path / "scores")]
+    assert main([*evaluate, *again]) == 0
+    assert "macro F1 +0.000 against tiny" in capsys.readouterr().out
+    assert main([*evaluate, "--output", str(tmp_path / "again"), "--against", str(tmp_path / "none")]) == 2
+    assert "none holds no reports.jsonl and scores.json" in capsys.readouterr().err
 
 
 def test_prepare_names_what_it_leaves_out(

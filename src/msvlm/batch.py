@@ -42,6 +42,14 @@ class StudyBatch:
         """The same batch on another device."""
         return _to(self, device)
 
+    def study(self, index: int) -> "StudyBatch":
+        """One of its studies, by itself."""
+        is_own = self.study_index == index
+        chosen = {
+            field.name: value[is_own] for field in fields(self) if (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **{**chosen, "study_index": torch.zeros_like(chosen["study_index"])})
+
     def with_vectors(self, slice_vectors: Float[Tensor, "slices tokens width"]) -> "StudyBatch":
         """The same studies with their slices encoded; the pixels are let go."""
         return replace(self, slices=None, slice_vectors=slice_vectors)

@@ -155,6 +155,17 @@ KIND_OF = {kind.name: kind for kind in CHEST_FINDINGS}
 MEASURED_FINDINGS = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
 """Those that a report gives a size of."""
 
+FOCAL_FINDINGS = (
+    "hiatal_hernia",
+    "lymphadenopathy",
+    "atelectasis",
+    "lung_nodule",
+    "lung_opacity",
+    "pulmonary_fibrotic_sequela",
+    "consolidation",
+)
+"""Those whose lesions lie on some slices and leave others free, so that a slice can be right or wrong."""
+
 
 def label_of(name: str) -> str:
     """The label of a finding in tables and pictures; its name where the vocabulary does not know it."""

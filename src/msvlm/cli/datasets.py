@@ -99,10 +99,12 @@ class Evaluate:
         manifest: the list of studies.
         prepared: folder of their model-ready slices.
         model: a model's folder, or its name on the hub; the bundled model where none is named.
-        output: folder for scores.txt, scores.json, scores.csv and reports.jsonl.
+        output: folder for scores.txt, scores.json, scores.csv, scores.png and reports.jsonl.
         split: which studies.
         limit: score the first studies of the split only.
         vectors: folder of slice vectors that the same slice encoder made; else the slices are encoded here.
+        evidence_studies: of how many studies with lesion masks the evidence is compared with the masks; 0 is faster.
+        against: output folder of another model's evaluation on the same studies, to be compared with.
     """
 
     manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
@@ -112,12 +114,22 @@ class Evaluate:
     split: Literal["train", "validation", "test"] = "test"
     limit: Annotated[int | None, arg(metavar="INT")] = None
     vectors: Annotated[Path | None, arg(metavar="PATH")] = None
+    evidence_studies: Annotated[int | None, arg(metavar="INT")] = None
+    against: Annotated[Path | None, arg(metavar="PATH")] = None
 
     def run(self) -> None:
-        from msvlm.evaluation.evaluate import evaluate
+        from msvlm.evaluation.evaluate import EVIDENCE_STUDIES, evaluate
 
         evaluation = evaluate(
-            self.model, self.manifest, self.prepared, self.output, self.split, self.limit, self.vectors
+            self.model,
+            self.manifest,
+            self.prepared,
+            self.output,
+            self.split,
+            self.limit,
+            self.vectors,
+            EVIDENCE_STUDIES if self.evidence_studies is None else self.evidence_studies,
+            self.against,
         )
         print(evaluation.to_text())
         print(f"Written: {self.output}")

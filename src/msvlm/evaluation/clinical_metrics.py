@@ -1,16 +1,17 @@
-"""Findings that a report states against findings that are there: precision, recall, F1, AUC, places, intervals.
+"""Findings that a report states against findings that are there: precision, recall, F1, CRG, AUC.
 
 Studies are the unit; the patient is what the bootstrap draws. A finding called uncertain counts as stated.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import DataError
-from msvlm.findings import CHEST_FINDING_NAMES, LOBES, SIDES, Certainty, Statements
+from msvlm.evaluation.bootstrap import SHARE, Estimate, PatientDraws, Weights, ratio
+from msvlm.findings import CHEST_FINDING_NAMES, Certainty, Statements
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class FindingScore:
     """One finding over all studies; 0 where a ratio has nothing under its line.
 
     Attributes:
+        f1_low, f1_high: 95 %, over patients.
+        crg: see `crg_score`; None where no study has the finding, or all have it.
         studies_with: in how many studies the finding is there.
     """
 
@@ -25,41 +28,54 @@ class FindingScore:
     precision: float
     recall: float
     f1: float
+    f1_low: float
+    f1_high: float
+    crg: float | None
     studies_with: int
 
 
 @dataclass(frozen=True)
 class PresenceScores:
-    """All findings: unweighted means over findings (macro), and all decisions pooled (micro)."""
+    """All findings: unweighted means over findings (macro), and all decisions pooled (micro, CRG)."""
 
     findings: tuple[FindingScore, ...]
     macro_precision: float
     macro_recall: float
-    macro_f1: float
-    micro_f1: float
+    macro_f1: Estimate
+    micro_precision: float
+    micro_recall: float
+    micro_f1: Estimate
+    crg: Estimate | None
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A percentile interval of the bootstrap."""
+class AreaScores:
+    """Areas under the ROC curve: of each finding, None where all studies agree on it, and their mean."""
 
-    low: float
-    high: float
+    findings: tuple[float | None, ...]
+    macro: Estimate | None
 
 
 @dataclass(frozen=True)
-class PlaceAgreement:
-    """Among findings rightly stated whose truth has a side (a lobe): the share placed on exactly that.
+class _Counts:
+    """Decisions of each study, (studies, findings) each: rightly stated, stated, there."""
 
-    Attributes:
-        side, lobe: the shares; None where no such finding was rightly stated.
-        side_findings, lobe_findings: how many the shares are of.
-    """
+    hits: NDArray[np.float64]
+    claims: NDArray[np.float64]
+    there: NDArray[np.float64]
 
-    side: float | None
-    side_findings: int
-    lobe: float | None
-    lobe_findings: int
+    def f1(self, weights: Weights) -> NDArray[np.float64]:
+        """(draws, findings)."""
+        return f1_of_draws(weights, self.hits, self.claims + self.there)
+
+    def micro_f1(self, weights: Weights) -> NDArray[np.float64]:
+        """(draws,)."""
+        return ratio(2 * (weights @ self.hits).sum(1), (weights @ (self.claims + self.there)).sum(1))
+
+    def crg(self, weights: Weights) -> NDArray[np.float64]:
+        """(draws,), NaN where it is not defined."""
+        hits, claims, there = ((weights @ part).sum(1) for part in (self.hits, self.claims, self.there))
+        return crg_score(hits, claims, there, weights.sum(1) * self.hits.shape[1])
 
 
 def presence_matrix(studies: Sequence[Statements], names: Sequence[str] = CHEST_FINDING_NAMES) -> NDArray[np.bool_]:
@@ -74,7 +90,10 @@ def presence_matrix(studies: Sequence[Statements], names: Sequence[str] = CHEST_
 
 
 def score_presence(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], names: Sequence[str] = CHEST_FINDING_NAMES
+    truth: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
+    draws: PatientDraws,
+    names: Sequence[str] = CHEST_FINDING_NAMES,
 ) -> PresenceScores:
     """Scores (studies, findings) against (studies, findings).
 
@@ -86,85 +105,105 @@ def score_presence(
             f"truth of shape {truth.shape} and prediction of shape {predicted.shape}; "
             f"the same studies by {len(names)} findings are wanted, and one study at least"
         )
-    hits, claims, there = (truth & predicted).sum(0), predicted.sum(0), truth.sum(0)
-    precision, recall, f1 = _ratio(hits, claims), _ratio(hits, there), _ratio(2 * hits, claims + there)
+    counts = _Counts((truth & predicted).astype(float), predicted.astype(float), truth.astype(float))
+    hits, claims, there = (part.sum(0) for part in (counts.hits, counts.claims, counts.there))
+    precision, recall, f1 = ratio(hits, claims), ratio(hits, there), ratio(2 * hits, claims + there)
+    low, high = np.quantile(counts.f1(draws.weights), [(1 - SHARE) / 2, (1 + SHARE) / 2], axis=0)
+    crg = crg_score(hits, claims, there, np.full(len(names), float(len(truth))))
+    macro_f1 = draws.estimate(lambda weights: counts.f1(weights).mean(1))
+    micro_f1 = draws.estimate(counts.micro_f1)
+    assert macro_f1 is not None and micro_f1 is not None
     return PresenceScores(
         findings=tuple(
-            FindingScore(name, float(precision[i]), float(recall[i]), float(f1[i]), int(there[i]))
+            FindingScore(
+                name=name,
+                precision=float(precision[i]),
+                recall=float(recall[i]),
+                f1=float(f1[i]),
+                f1_low=float(low[i]),
+                f1_high=float(high[i]),
+                crg=None if np.isnan(crg[i]) else float(crg[i]),
+                studies_with=int(there[i]),
+            )
             for i, name in enumerate(names)
         ),
         macro_precision=float(precision.mean()),
         macro_recall=float(recall.mean()),
-        macro_f1=float(f1.mean()),
-        micro_f1=float(_ratio(2 * hits.sum(keepdims=True), (claims + there).sum(keepdims=True))[0]),
+        macro_f1=macro_f1,
+        micro_precision=float(ratio(hits.sum(), claims.sum())),
+        micro_recall=float(ratio(hits.sum(), there.sum())),
+        micro_f1=micro_f1,
+        crg=draws.estimate(counts.crg),
     )
 
 
-def macro_f1(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """The unweighted mean of each finding's F1, for the bootstrap's inner loop."""
-    hits, both = (truth & predicted).sum(0), truth.sum(0) + predicted.sum(0)
-    return float(_ratio(2 * hits, both).mean())
+def crg_score(
+    hits: NDArray[np.float64], claims: NDArray[np.float64], there: NDArray[np.float64], decisions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The CRG score of counts, element by element: 1 where all is right, 1/3 for saying all or nothing.
 
+    A finding rightly stated earns, and a finding missed costs, as many points as make all findings together weigh
+    half as much as all false claims that could be made; a false claim costs one point. With `s` the points and `m` the
+    most that can be had, the score is m / (2m - s).
 
-def bootstrap_interval(
-    patients: Sequence[str],
-    statistic: Callable[[NDArray[np.int64]], float],
-    samples: int = 1000,
-    share: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Where `share` of a statistic's values lie when patients are drawn with replacement, all studies of each.
+    Method: CRG Score (arXiv 2505.17167), equations 1 to 3.
 
-    `statistic` is given the rows of the studies drawn; a drawn patient's rows come as often as the patient was drawn.
+    Args:
+        hits: findings rightly stated.
+        claims: findings stated.
+        there: findings that are there.
+        decisions: studies times findings.
+
+    Returns:
+        NaN where no finding is there, or all are everywhere: then nothing weighs.
     """
-    of_patient: dict[str, list[int]] = {}
-    for row, patient in enumerate(patients):
-        of_patient.setdefault(patient, []).append(row)
-    rows = [np.array(own, dtype=np.int64) for own in of_patient.values()]
-    draws = np.random.default_rng(seed).integers(len(rows), size=(samples, len(rows)))
-    values = [statistic(np.concatenate([rows[patient] for patient in draw])) for draw in draws]
-    low, high = np.nanquantile(values, [(1 - share) / 2, (1 + share) / 2])
-    return Interval(float(low), float(high))
+    most = (decisions - there) / 2
+    is_defined = (there > 0) & (most > 0)
+    weight = ratio(most, there)
+    points = weight * hits - weight * (there - hits) - (claims - hits)
+    return np.where(is_defined, ratio(most, 2 * most - points), np.nan)
+
+
+def f1_of_draws(weights: Weights, hits: NDArray[np.float64], both: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(draws, findings), from findings rightly stated, and those stated plus those there, (studies, findings) each.
+
+    A draw in which a finding is neither there nor stated tells nothing of it, and leaves its F1 as it is over all
+    studies; 0 there would pull the interval of a rare finding, and of macro F1, down.
+    """
+    return ratio(2 * weights @ hits, weights @ both, empty=ratio(2 * hits.sum(0), both.sum(0)))
+
+
+def macro_f1(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
+    """The unweighted mean of each finding's F1, without an interval."""
+    hits, both = (truth & predicted).sum(0), truth.sum(0) + predicted.sum(0)
+    return float(ratio(2 * hits, both).mean())
 
 
 def area_under_curve(truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> NDArray[np.float64]:
     """(findings,): the chance that a study with the finding scores above one without; NaN where all studies agree."""
-    areas = np.full(truth.shape[1], np.nan)
-    for finding in range(truth.shape[1]):
-        with_it, without = probability[truth[:, finding], finding], np.sort(probability[~truth[:, finding], finding])
-        if len(with_it) and len(without):
-            below = np.searchsorted(without, with_it, "left") + np.searchsorted(without, with_it, "right")
-            areas[finding] = below.mean() / (2 * len(without))
-    return areas
+    everyone = np.ones((1, len(truth)))
+    return np.array([_areas(everyone, truth[:, i], probability[:, i])[0] for i in range(truth.shape[1])])
 
 
-def distinct_share(texts: Sequence[str]) -> float:
-    """How many of the texts differ, as a share of all; blanks and case do not make a difference."""
-    return len({" ".join(text.lower().split()) for text in texts}) / len(texts)
+def score_areas(truth: NDArray[np.bool_], probability: NDArray[np.floating], draws: PatientDraws) -> AreaScores:
+    """The areas of (studies, findings), and their mean over the findings that have one."""
+
+    def mean_area(weights: Weights) -> NDArray[np.float64]:
+        areas = np.stack([_areas(weights, truth[:, i], probability[:, i]) for i in range(truth.shape[1])])
+        is_known = ~np.isnan(areas)
+        return ratio(np.where(is_known, areas, 0.0).sum(0), is_known.sum(0), np.nan)
+
+    areas = area_under_curve(truth, probability)
+    return AreaScores(tuple(None if np.isnan(area) else float(area) for area in areas), draws.estimate(mean_area))
 
 
-def place_agreement(truth: Sequence[Statements], predicted: Sequence[Statements]) -> PlaceAgreement:
-    """How often findings that are rightly stated are put on the right side, and in the right lobe."""
-    sides: list[bool] = []
-    lobes: list[bool] = []
-    for true_statements, predicted_statements in zip(truth, predicted, strict=True):
-        said = {item.name: item for item in predicted_statements if item.certainty is not Certainty.ABSENT}
-        for true in true_statements:
-            if true.certainty is Certainty.ABSENT or true.name not in said:
-                continue
-            for places, agreements in ((SIDES, sides), (LOBES, lobes)):
-                wanted = true.attributes & frozenset(places)
-                if wanted:
-                    agreements.append(said[true.name].attributes & frozenset(places) == wanted)
-    return PlaceAgreement(
-        side=float(np.mean(sides)) if sides else None,
-        side_findings=len(sides),
-        lobe=float(np.mean(lobes)) if lobes else None,
-        lobe_findings=len(lobes),
-    )
-
-
-def _ratio(over: NDArray[np.integer], under: NDArray[np.integer]) -> NDArray[np.float64]:
-    ratio = np.zeros(over.shape)
-    np.divide(over, under, out=ratio, where=under > 0)
-    return ratio
+def _areas(weights: Weights, truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(draws,): one finding's area in each draw; ties count half."""
+    order = np.argsort(probability, kind="stable")
+    ranked = probability[order]
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    drawn, has_it = weights[:, order], truth[order]
+    with_it = np.add.reduceat(drawn * has_it, starts, axis=1)
+    without = np.add.reduceat(drawn * ~has_it, starts, axis=1)
+    pairs_in_order = (with_it * (np.cumsum(without, axis=1) - without / 2)).sum(1)
+    return ratio(pairs_in_order, with_it.sum(1) * without.sum(1), np.nan)

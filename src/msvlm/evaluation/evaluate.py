@@ -1,51 +1,57 @@
 """A saved model against a split of a manifest: its reports beside what any score must be read beside."""
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from msvlm.batch import StudyBatch
 from msvlm.data.atomic_folder import check_writable, replace_files
-from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
+from msvlm.data.dataset import StudyDataset, statements_of
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, ManifestStudy, read_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import join_report
-from msvlm.errors import DataError
+from msvlm.errors import ConfigError, DataError
 from msvlm.evaluation.baselines import RidgeData, another_patients, commonest_report, fit_hu_ridge, hu_statistics
+from msvlm.evaluation.bootstrap import PatientDraws
 from msvlm.evaluation.clinical_metrics import presence_matrix
-from msvlm.evaluation.scoreboard import Answer, Evaluation, ScoreRow, answer_of_texts, score_answer
-from msvlm.findings import CHEST_FINDING_NAMES, Statements
+from msvlm.evaluation.evidence_agreement import score_evidence
+from msvlm.evaluation.model_answers import answer_studies
+from msvlm.evaluation.paired_test import check_same_studies, paired_difference
+from msvlm.evaluation.reconstructions import one_of_each
+from msvlm.evaluation.score_picture import draw_scores
+from msvlm.evaluation.score_row import (
+    ALL_NEGATIVE,
+    ALL_POSITIVE,
+    ANOTHER_IMAGE,
+    COMMONEST_REPORT,
+    HU_RIDGE,
+    Answer,
+    ScoredStudies,
+    answer_of_texts,
+    score_answer,
+)
+from msvlm.evaluation.scoreboard import Evaluation
+from msvlm.evaluation.scored_reports import (
+    REPORTS_FILE,
+    SCORES_FILE,
+    ScoredModel,
+    ScoredReport,
+    lines_of,
+    read_scored_model,
+)
+from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.model.ms_vlm import check_input
-from msvlm.reporting.drafting import draft, vectors_hash
-from msvlm.reporting.out_of_domain import summarise
+from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
 from msvlm.study import LeftOut
 
-GENERATED = "generated report"
-ANOTHER_IMAGE = "another patient's image"
-STUDIES_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class ScoredReport:
-    """What was written of one study, for reading: a line of reports.jsonl.
-
-    Attributes:
-        without_image: what the same model writes with every slice hidden.
-    """
-
-    key: str
-    patient: str
-    true: str
-    generated: str
-    without_image: str
+EVIDENCE_STUDIES = 50
+"""Seeking the evidence of a study takes longer than drafting it; so many tell enough."""
 
 
 def evaluate(
@@ -56,55 +62,98 @@ def evaluate(
     split: str = "test",
     limit: int | None = None,
     vectors: Path | None = None,
+    evidence_studies: int = EVIDENCE_STUDIES,
+    against: Path | None = None,
 ) -> Evaluation:
-    """Scores a saved model on a split; writes scores.txt, scores.json, scores.csv and reports.jsonl into `output`.
+    """Scores a saved model on a split; writes the table, JSON, CSV, a picture and all reports into `output`.
 
-    `prepared` is the folder of model-ready slices, `vectors` one of slice vectors that the same encoder made; without
-    it the slices are encoded here. `limit` takes the first studies of the split only.
+    Args:
+        model: a folder, a name on the hub, or None for the bundled model.
+        manifest: the list of studies.
+        prepared: the folder of their model-ready slices.
+        output: the folder for scores.txt, scores.json, scores.csv, scores.png and reports.jsonl.
+        split: which studies.
+        limit: the first studies of the split only.
+        vectors: a folder of slice vectors that the same encoder made; without it the slices are encoded here.
+        evidence_studies: of how many studies with lesion masks the evidence is sought.
+        against: the output folder of another model's evaluation, to be compared with.
 
     Raises:
-        DataError: the split is empty, none of its studies is prepared, or `output` cannot be written.
+        ConfigError: fewer than no studies are asked for.
+        DataError: the split is empty, none of its studies is prepared, `output` cannot be written, or `against` is of
+            other studies.
         InputMismatchError: the slices were prepared, or the vectors made, for another model.
     """
+    if evidence_studies < 0 or (limit is not None and limit < 1):
+        raise ConfigError(
+            f"limit {limit} and evidence of {evidence_studies} studies; 1 study at least, and no fewer than 0"
+        )
     check_writable(output)
     listed = read_manifest(manifest)
     chosen = listed.split(split)[:limit]
     store = PreparedStore.open(prepared)
+    other = read_scored_model(against) if against is not None else None
     reporter = Reporter.from_pretrained(model)
     check_input(reporter.model.config, store.input_config)
     vector_store = VectorStore.open(vectors, vectors_hash(reporter.model)) if vectors else None
-    studies = tuple(study for study in chosen if study.key in store)
+    each = one_of_each([study for study in chosen if study.key in store])
+    studies = each.studies
     if not studies:
         raise DataError(f"none of {len(chosen)} {split} studies is prepared; run `msvlm prepare` on this manifest")
-    patients = tuple(study.patient for study in studies)
+    other = _of_the_same_studies(other, studies) if other is not None else None
+    answers = answer_studies(reporter, StudyDataset(studies, store, vector_store), evidence_studies)
+    patients = [study.patient for study in studies]
     others, rows_left_out = _others(patients)
-    of_model = _answers_of_model(reporter, StudyDataset(studies, store, vector_store), others)
-    answers = of_model.answers + _trivial_answers(listed, len(studies)) + _ridge_answers(listed, store, studies)
-    truth = tuple(statements_of(study) for study in studies)
+    scored = ScoredStudies(
+        truth=tuple(statements_of(study) for study in studies),
+        reports=tuple(_true_report(study) for study in studies),
+        draws=PatientDraws.of(patients),
+    )
+    reports = _scored_reports(studies, answers.texts, answers.blind_texts)
+    rows = answers.rows(others) + _trivial_answers(listed, len(studies)) + _ridge_answers(listed, store, studies)
     evaluation = Evaluation(
         model=reporter.name,
         split=split,
         studies=len(studies),
         patients=len(set(patients)),
-        rows=tuple(score_answer(answer, truth, patients) for answer in answers),
+        rows=tuple(score_answer(answer, scored) for answer in rows),
+        evidence=score_evidence(answers.top_slices, [patients[row] for row in answers.grounded]),
+        calibration=answers.calibration(scored.truth),
+        against=paired_difference(other.model, reports, other.reports, scored.draws) if other is not None else None,
         not_prepared=tuple(study.key for study in chosen if study.key not in store),
-        outside=of_model.outside,
+        reconstructions=each.left_out,
+        outside=answers.outside,
         rows_left_out=rows_left_out,
     )
-    _write(evaluation, of_model.reports, output)
+    _write(evaluation, reports, output)
     return evaluation
 
 
-def score_reports(texts: Sequence[str], truth: Sequence[Statements], patients: Sequence[str]) -> ScoreRow:
-    """Scores drafts against the truth of the same studies: F1 of what they state, and how much they differ."""
-    return score_answer(answer_of_texts(GENERATED, tuple(texts)), tuple(truth), tuple(patients))
+def _true_report(study: ManifestStudy) -> str:
+    return join_report(study.findings, study.impression)
 
 
-@dataclass(frozen=True)
-class _ModelAnswers:
-    answers: list[Answer]
-    reports: tuple[ScoredReport, ...]
-    outside: int | None
+def _of_the_same_studies(other: ScoredModel, studies: Sequence[ManifestStudy]) -> ScoredModel:
+    """The other model's reports in the order of these studies; refused before anything is drafted."""
+    nothing = [""] * len(studies)
+    return replace(other, reports=check_same_studies(_scored_reports(studies, nothing, nothing), other.reports))
+
+
+def _scored_reports(
+    studies: Sequence[ManifestStudy], texts: Sequence[str], blind_texts: Sequence[str]
+) -> tuple[ScoredReport, ...]:
+    there = presence_matrix([statements_of(study) for study in studies])
+    return tuple(
+        ScoredReport(
+            key=study.key,
+            patient=study.patient,
+            true_findings=tuple(name for name, is_there in zip(CHEST_FINDING_NAMES, row, strict=True) if is_there),
+            true=_true_report(study),
+            generated=text,
+            without_image=blind,
+        )
+        for study, row, text, blind in zip(studies, there, texts, blind_texts, strict=True)
+    )
 
 
 def _others(patients: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[LeftOut, ...]]:
@@ -115,87 +164,14 @@ def _others(patients: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[Le
         return None, (LeftOut(ANOTHER_IMAGE, str(error)),)
 
 
-def _answers_of_model(reporter: Reporter, dataset: StudyDataset, others: NDArray[np.int64] | None) -> _ModelAnswers:
-    """The rows that need the model: drafts, the findings head, and the controls of the image."""
-    model, text = reporter.model, reporter.text
-    texts: list[str] = []
-    blind_texts: list[str] = []
-    statements: list[Statements] = []
-    probabilities: list[NDArray[np.float32]] = []
-    outside = 0
-    for batch in _batches(dataset, reporter):
-        drafts = draft(model, text, batch)
-        texts += drafts.texts
-        statements += drafts.statements
-        probabilities.append(drafts.probabilities)
-        outside += _outside(reporter, batch)
-        blind = torch.ones_like(batch.study_index, dtype=torch.bool)
-        blind_texts += draft(model, text, batch, blind).texts
-    studies = dataset.studies
-    answers = [
-        answer_of_texts(GENERATED, tuple(texts)),
-        Answer(
-            "findings head",
-            presence_matrix(statements),
-            tuple(statements),
-            scores=_of_chest_findings(np.concatenate(probabilities), model.config.findings_head.findings),
-        ),
-        answer_of_texts("no image", tuple(blind_texts)),
-    ]
-    if others is not None:
-        answers.append(answer_of_texts(ANOTHER_IMAGE, tuple(texts[row] for row in others)))
-    reports = tuple(
-        ScoredReport(study.key, study.patient, join_report(study.findings, study.impression), text, blind)
-        for study, text, blind in zip(studies, texts, blind_texts, strict=True)
-    )
-    return _ModelAnswers(answers, reports, outside if reporter.domain is not None else None)
-
-
-def _outside(reporter: Reporter, batch: StudyBatch) -> int:
-    """How many of a batch's studies have a series that does not look like what the model was trained on."""
-    if reporter.domain is None:
-        return 0
-    assert batch.slice_vectors is not None
-    vectors = batch.slice_vectors.float().cpu().numpy()
-    study_index, series_index = batch.study_index.cpu().numpy(), batch.series_index.cpu().numpy()
-    far = set()
-    for study, series in set(zip(study_index.tolist(), series_index.tolist(), strict=True)):
-        summary = summarise(vectors[(study_index == study) & (series_index == series)])
-        if not reporter.domain.distance(summary) <= reporter.domain.largest_distance:
-            far.add(study)
-    return len(far)
-
-
-def _batches(dataset: StudyDataset, reporter: Reporter) -> Iterator[StudyBatch]:
-    """The studies in their order, whole, encoded, a few at a time."""
-    generator = np.random.default_rng(0)
-    starts = range(0, len(dataset.studies), STUDIES_AT_ONCE)
-    for start in tqdm(starts, desc="drafting", unit="batch", disable=None):
-        rows = range(start, min(start + STUDIES_AT_ONCE, len(dataset.studies)))
-        samples = [dataset.sample(row, None, generator) for row in rows]
-        batch = to_study_batch(samples, reporter.model.config.input).to(reporter.device)
-        with torch.inference_mode():
-            yield batch if batch.slice_vectors is not None else reporter.model.encode(batch)
-
-
-def _of_chest_findings(probabilities: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-    """(studies, 18) from the columns of a head's own findings; a finding that it does not know is as good as absent."""
-    columns = {name: column for column, name in enumerate(names)}
-    known = [
-        probabilities[:, columns[name]] if name in columns else np.zeros(len(probabilities), np.float32)
-        for name in CHEST_FINDING_NAMES
-    ]
-    return np.stack(known, axis=1)
-
-
 def _trivial_answers(manifest: Manifest, studies: int) -> list[Answer]:
     """All negative, all positive, and the commonest report of the training split where there is one."""
     nothing = np.zeros((studies, len(CHEST_FINDING_NAMES)), dtype=bool)
-    answers = [Answer("all negative", nothing), Answer("all positive", ~nothing)]
+    answers = [Answer(ALL_NEGATIVE, nothing), Answer(ALL_POSITIVE, ~nothing)]
     training = _split(manifest, "train")
     if training:
-        commonest = commonest_report([join_report(study.findings, study.impression) for study in training])
-        answers.append(answer_of_texts("commonest report", (commonest,) * studies))
+        commonest = commonest_report([_true_report(study) for study in training])
+        answers.append(answer_of_texts(COMMONEST_REPORT, (commonest,) * studies))
     return answers
 
 
@@ -208,7 +184,7 @@ def _ridge_answers(manifest: Manifest, store: PreparedStore, studies: Sequence[M
         return []
     ridge = fit_hu_ridge(_ridge_data(training, store), _ridge_data(validation, store))
     features = _ridge_data(studies, store).features
-    return [Answer("HU ridge", ridge.predict(features), scores=ridge.scores(features))]
+    return [Answer(HU_RIDGE, ridge.predict(features), scores=ridge.scores(features))]
 
 
 def _ridge_data(studies: Sequence[ManifestStudy], store: PreparedStore) -> RidgeData:
@@ -222,11 +198,12 @@ def _split(manifest: Manifest, split: str) -> tuple[ManifestStudy, ...]:
 
 
 def _write(evaluation: Evaluation, reports: Sequence[ScoredReport], output: Path) -> None:
-    lines = "".join(json.dumps(asdict(report), ensure_ascii=False) + "\n" for report in reports)
-    contents = {
+    picture = io.BytesIO()
+    draw_scores(evaluation).save(picture, "PNG", optimize=True)
+    texts = {
         "scores.txt": evaluation.to_text(),
-        "scores.json": evaluation.to_json() + "\n",
+        SCORES_FILE: evaluation.to_json() + "\n",
         "scores.csv": evaluation.to_csv(),
-        "reports.jsonl": lines,
+        REPORTS_FILE: lines_of(reports),
     }
-    replace_files(output, {name: content.encode() for name, content in contents.items()})
+    replace_files(output, {**{name: text.encode() for name, text in texts.items()}, "scores.png": picture.getvalue()})

@@ -1,71 +1,27 @@
-"""Several ways of answering the same studies, scored side by side, as a table, as JSON and as CSV."""
+"""Several ways of answering the same studies, scored side by side: as tables for reading, as JSON and as CSV."""
 
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from msvlm.evaluation.clinical_metrics import (
-    Interval,
-    PlaceAgreement,
-    PresenceScores,
-    area_under_curve,
-    bootstrap_interval,
-    distinct_share,
-    macro_f1,
-    place_agreement,
-    presence_matrix,
-    score_presence,
+from msvlm.evaluation.calibration import Calibration
+from msvlm.evaluation.evidence_agreement import EvidenceAgreement
+from msvlm.evaluation.paired_test import PairedDifference
+from msvlm.evaluation.score_row import ScoreRow
+from msvlm.evaluation.score_tables import (
+    against_line,
+    evidence_table,
+    finding_table,
+    interval_table,
+    nodule_table,
+    row_table,
+    text_table,
 )
-from msvlm.findings import CHEST_FINDINGS, Statements
-from msvlm.labeling import label_report
 from msvlm.study import LeftOut
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What one way of answering says of every study.
-
-    Attributes:
-        name: as it stands in the table.
-        presence: (studies, findings), which findings it says are there.
-        statements: the same with places, where it has any.
-        texts: the reports, where it writes any.
-        scores: (studies, findings), higher is more likely, where it gives any.
-    """
-
-    name: str
-    presence: NDArray[np.bool_]
-    statements: tuple[Statements, ...] | None = None
-    texts: tuple[str, ...] | None = None
-    scores: NDArray[np.floating] | None = None
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One answer's scores. None where the answer has nothing to score in that way.
-
-    Attributes:
-        macro_f1_interval: 95 %, over patients.
-        auc: of each finding, None where all studies agree on it.
-        distinct: how many of the texts differ, as a share.
-    """
-
-    name: str
-    scores: PresenceScores
-    macro_f1_interval: Interval
-    auc: tuple[float | None, ...] | None = None
-    places: PlaceAgreement | None = None
-    distinct: float | None = None
-
-    @property
-    def macro_auc(self) -> float | None:
-        """The mean over the findings that have one."""
-        known = [area for area in self.auc or () if area is not None]
-        return float(np.mean(known)) if known else None
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +31,11 @@ class Evaluation:
     Attributes:
         model: name of the model, or its folder's name, and the hash of its weights.
         rows: the generated reports first.
+        evidence: whether the slices that sentences rest on lie inside the lesions; None where no study has masks.
+        calibration: of the findings head.
+        against: the difference from another model, where one is named.
         not_prepared: keys of the split's studies that could not be scored, as no prepared slices of them are there.
+        reconstructions: studies that are not scored, as they are other reconstructions of one that is.
         outside: how many studies have a series that does not look like what the model was trained on; None where the
             model has no record of that.
         rows_left_out: rows that could not be made of these studies, and why.
@@ -86,7 +46,11 @@ class Evaluation:
     studies: int
     patients: int
     rows: tuple[ScoreRow, ...]
+    evidence: EvidenceAgreement | None = None
+    calibration: Calibration | None = None
+    against: PairedDifference | None = None
     not_prepared: tuple[str, ...] = ()
+    reconstructions: tuple[LeftOut, ...] = ()
     outside: int | None = None
     rows_left_out: tuple[LeftOut, ...] = ()
 
@@ -95,37 +59,17 @@ class Evaluation:
         return next(row for row in self.rows if row.name == name)
 
     def to_text(self) -> str:
-        """The rows as a table, then F1 and AUC finding by finding."""
-        lines = [f"{self.model} on {self.studies} {self.split} studies of {self.patients} patients", ""]
-        if self.outside is not None:
-            lines[1:1] = [f"{self.outside} of them said to lie outside what the model was trained on"]
-        if self.not_prepared:
-            lines[1:1] = [f"not scored, as they are not prepared: {', '.join(self.not_prepared)}"]
-        lines.append(
-            f"{'':<28}{'macro F1 (95 %)':<22}{'micro F1':>9}{'prec.':>7}{'recall':>7}{'AUC':>7}"
-            f"{'side':>7}{'lobe':>7}{'distinct':>9}"
-        )
-        for row in self.rows:
-            interval = f"{row.scores.macro_f1:.3f} ({row.macro_f1_interval.low:.3f}-{row.macro_f1_interval.high:.3f})"
-            lines.append(
-                f"{row.name:<28}{interval:<22}{row.scores.micro_f1:>9.3f}{row.scores.macro_precision:>7.3f}"
-                f"{row.scores.macro_recall:>7.3f}{_number(row.macro_auc, 7)}"
-                f"{_number(row.places.side if row.places else None, 7)}"
-                f"{_number(row.places.lobe if row.places else None, 7)}{_number(row.distinct, 9)}"
-            )
-        lines += [f"{item.name:<28}left out: {item.reason}" for item in self.rows_left_out]
-        shown = [row for row in self.rows if row.auc is not None or row.places is not None][:4]
-        heads = "".join(f"{row.name[:18]:>20}" for row in shown)
-        lines += ["", f"{'F1 (AUC)':<38}{'studies':>8}{heads}"]
-        for index, kind in enumerate(CHEST_FINDINGS):
-            cells = []
-            for row in shown:
-                area = row.auc[index] if row.auc is not None else None
-                cell = f"{row.scores.findings[index].f1:.3f}" + (f" ({area:.3f})" if area is not None else "")
-                cells.append(f"{cell:>20}")
-            count = self.rows[0].scores.findings[index].studies_with
-            lines.append(f"{kind.label:<38}{count:>8}{''.join(cells)}")
-        return "\n".join(lines) + "\n"
+        """All tables, one below the other."""
+        parts = [
+            _heading(self),
+            [*row_table(self.rows), *(f"{item.name:<24}left out: {item.reason}" for item in self.rows_left_out)],
+            interval_table(self.rows),
+            text_table(self.rows),
+            finding_table(self.rows, self.calibration),
+            nodule_table(self.rows),
+            evidence_table(self.evidence) if self.evidence is not None else [],
+        ]
+        return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
     def to_json(self) -> str:
         """All numbers."""
@@ -135,47 +79,46 @@ class Evaluation:
         """One line for each answer and finding; macro and micro lines for each answer."""
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
-        table.writerow(["answer", "finding", "studies_with", "precision", "recall", "f1", "f1_low", "f1_high", "auc"])
+        numbers = ("precision", "recall", "f1", "f1_low", "f1_high", "crg", "auc")
+        table.writerow(["answer", "finding", "studies_with", *numbers])
         for row in self.rows:
-            areas = row.auc or (None,) * len(row.scores.findings)
-            for finding, area in zip(row.scores.findings, areas, strict=True):
-                numbers = [finding.precision, finding.recall, finding.f1, None, None, area]
-                table.writerow([row.name, finding.name, finding.studies_with, *_written(numbers)])
-            interval = row.macro_f1_interval
             scores = row.scores
-            macro = [scores.macro_precision, scores.macro_recall, scores.macro_f1, interval.low, interval.high]
-            table.writerow([row.name, "macro", self.studies, *_written([*macro, row.macro_auc])])
-            table.writerow(
-                [row.name, "micro", self.studies, *_written([None, None, scores.micro_f1, None, None, None])]
-            )
+            areas = row.areas.findings if row.areas is not None else (None,) * len(scores.findings)
+            for one, area in zip(scores.findings, areas, strict=True):
+                known = (one.precision, one.recall, one.f1, one.f1_low, one.f1_high, one.crg, area)
+                table.writerow([row.name, one.name, one.studies_with, *map(_written, known)])
+            macro, micro, crg = scores.macro_f1, scores.micro_f1, scores.crg.value if scores.crg is not None else None
+            means = (scores.macro_precision, scores.macro_recall, macro.value, macro.low, macro.high, None, _auc(row))
+            table.writerow([row.name, "macro", self.studies, *map(_written, means)])
+            pooled = (scores.micro_precision, scores.micro_recall, micro.value, micro.low, micro.high, crg, None)
+            table.writerow([row.name, "micro", self.studies, *map(_written, pooled)])
         return out.getvalue()
 
 
-def answer_of_texts(name: str, texts: tuple[str, ...]) -> Answer:
-    """The answer that reports give, as the rule labeler reads them."""
-    statements = tuple(label_report(text) for text in texts)
-    return Answer(name, presence_matrix(statements), statements, texts)
+def _heading(evaluation: Evaluation) -> list[str]:
+    """Of whom the scores are, and which studies are not in them."""
+    lines = [f"{evaluation.model} on {evaluation.studies} {evaluation.split} studies of {evaluation.patients} patients"]
+    if evaluation.outside is not None:
+        lines.append(f"{evaluation.outside} of them said to lie outside what the model was trained on")
+    if evaluation.not_prepared:
+        lines.append(f"not scored, as they are not prepared: {_named(evaluation.not_prepared)}")
+    if evaluation.reconstructions:
+        keys = [item.name for item in evaluation.reconstructions]
+        lines.append(f"not scored, as they are other reconstructions of studies that are: {_named(keys)}")
+    if evaluation.against is not None:
+        lines.append(against_line(evaluation.against))
+    return lines
 
 
-def score_answer(answer: Answer, truth: tuple[Statements, ...], patients: tuple[str, ...]) -> ScoreRow:
-    """Scores an answer against the truth of the same studies, in the same order."""
-    there = presence_matrix(truth)
-    auc = None
-    if answer.scores is not None:
-        auc = tuple(None if np.isnan(area) else float(area) for area in area_under_curve(there, answer.scores))
-    return ScoreRow(
-        name=answer.name,
-        scores=score_presence(there, answer.presence),
-        macro_f1_interval=bootstrap_interval(patients, lambda rows: macro_f1(there[rows], answer.presence[rows])),
-        auc=auc,
-        places=place_agreement(truth, answer.statements) if answer.statements is not None else None,
-        distinct=distinct_share(answer.texts) if answer.texts is not None else None,
-    )
+def _named(keys: Sequence[str]) -> str:
+    """Some of the keys; scores.json names all."""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(keys[:_NAMED]) + more
 
 
-def _number(value: float | None, width: int) -> str:
-    return f"{'-' if value is None else f'{value:.3f}':>{width}}"
+def _auc(row: ScoreRow) -> float | None:
+    return row.areas.macro.value if row.areas is not None and row.areas.macro is not None else None
 
 
-def _written(values: list[float | None]) -> list[str]:
-    return ["" if value is None else f"{value:.4f}" for value in values]
+def _written(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

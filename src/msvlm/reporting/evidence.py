@@ -167,6 +167,53 @@ def _nearness(batch: StudyBatch) -> NDArray[np.bool_]:
     return near & (series[:, None] == series[None, :])
 
 
+@dataclass(frozen=True)
+class StudyDraft:
+    """What was drafted of one study.
+
+    Attributes:
+        cues: what the language model was told of the findings.
+        report: what it wrote.
+        slice_attention: (slices, findings), how much the findings head looked at each slice.
+    """
+
+    cues: str
+    report: str
+    slice_attention: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class GroundedSentence:
+    """A sentence of a draft, what it rests on, and how likely the model finds its words: their geometric mean."""
+
+    written: WrittenSentence
+    grounds: Grounds
+    fluency: float
+
+
+def ground_draft(model: MsVlm, text: ReportText, batch: StudyBatch, draft: StudyDraft) -> tuple[GroundedSentence, ...]:
+    """The sentences of a draft in reading order, with their grounds; `batch` is its one study, encoded."""
+    written = cut(text, draft.report)
+    if not written:
+        return ()
+    scorer = SentenceScorer(model, text, batch, draft.cues, draft.report)
+    names = model.config.findings_head.findings
+    scored = tuple(ScoredSentence(one.statements, _preferences(one, draft.slice_attention, names)) for one in written)
+    fluency = np.exp(scorer(np.zeros((1, len(draft.slice_attention)), dtype=bool))[0] / scorer.lengths)
+    return tuple(
+        GroundedSentence(one, grounds, fluent)
+        for one, grounds, fluent in zip(written, find_grounds(batch, scored, scorer), fluency.tolist(), strict=True)
+    )
+
+
+def _preferences(
+    sentence: WrittenSentence, attention: NDArray[np.floating], names: tuple[str, ...]
+) -> NDArray[np.floating] | None:
+    """(slices,): how much the findings head looked at each slice for what the sentence calls present."""
+    columns = [names.index(item.name) for item in sentence.stated if item.name in names]
+    return attention[:, columns].sum(axis=1) if columns else None
+
+
 class SentenceScorer:
     """How likely a model finds each sentence of one study's draft while it sees the study without some slices.
 

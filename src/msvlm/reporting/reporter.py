@@ -17,15 +17,8 @@ from msvlm.imaging.preprocess import PreparedStudy, prepare_study
 from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved, written_aside
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import Evidence, Report, Sentence
-from msvlm.reporting.drafting import Drafts, draft
-from msvlm.reporting.evidence import (
-    Grounds,
-    ScoredSentence,
-    SentenceScorer,
-    WrittenSentence,
-    cut,
-    find_grounds,
-)
+from msvlm.reporting.drafting import draft
+from msvlm.reporting.evidence import GroundedSentence, Grounds, StudyDraft, ground_draft
 from msvlm.reporting.out_of_domain import TrainingDomain, summarise
 from msvlm.study import Study
 
@@ -95,13 +88,19 @@ class Reporter:
         with torch.inference_mode():
             batch = self.model.encode(to_study_batch([prepared], self.model.config.input).to(self.device))
         drafts = draft(self.model, self.text, batch)
-        written = cut(self.text, drafts.texts[0])
-        sentences = self._with_evidence(_places(prepared, study), batch, drafts, written)
+        attention = drafts.findings.slice_attention.float().cpu().numpy()
+        drafted = StudyDraft(drafts.cues[0], drafts.texts[0], attention)
+        grounded = ground_draft(self.model, self.text, batch, drafted)
+        sentences = self._with_evidence(_places(prepared, study), grounded, drafts.probabilities[0])
         names = self.model.config.findings_head.findings
         return Report(
             study_key=study.key,
-            findings_sentences=tuple(own for own, of in zip(sentences, written, strict=True) if not of.is_impression),
-            impression_sentences=tuple(own for own, of in zip(sentences, written, strict=True) if of.is_impression),
+            findings_sentences=tuple(
+                own for own, of in zip(sentences, grounded, strict=True) if not of.written.is_impression
+            ),
+            impression_sentences=tuple(
+                own for own, of in zip(sentences, grounded, strict=True) if of.written.is_impression
+            ),
             probabilities=dict(zip(names, drafts.probabilities[0].tolist(), strict=True)),
             model=self.name,
             series_used=tuple(series.key for series in prepared.series),
@@ -112,40 +111,28 @@ class Reporter:
         )
 
     def _with_evidence(
-        self, places: list[Evidence], batch: StudyBatch, drafts: Drafts, written: tuple[WrittenSentence, ...]
+        self, places: list[Evidence], grounded: tuple[GroundedSentence, ...], probabilities: NDArray[np.float32]
     ) -> tuple[Sentence, ...]:
-        if not written:
-            return ()
-        scorer = SentenceScorer(self.model, self.text, batch, drafts.cues[0], drafts.texts[0])
-        attention = drafts.findings.slice_attention.float().cpu().numpy()
-        scored = tuple(ScoredSentence(one.statements, self._preferences(one, attention)) for one in written)
-        fluency = np.exp(scorer(np.zeros((1, len(attention)), dtype=bool))[0] / scorer.lengths)
         return tuple(
             Sentence(
-                text=one.span.text,
-                evidence=_evidence(grounds, places),
-                support=self._support(one, drafts.probabilities[0], float(fluent)),
-                finding=one.subject.name if one.subject else "",
-                is_positive=one.subject is not None and one.subject.certainty is not Certainty.ABSENT,
+                text=one.written.span.text,
+                evidence=_evidence(one.grounds, places),
+                support=self._support(one, probabilities),
+                finding=one.written.subject.name if one.written.subject else "",
+                is_positive=one.written.subject is not None and one.written.subject.certainty is not Certainty.ABSENT,
             )
-            for one, grounds, fluent in zip(written, find_grounds(batch, scored, scorer), fluency, strict=True)
+            for one in grounded
         )
 
-    def _preferences(self, sentence: WrittenSentence, attention: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """(slices,): how much the findings head looked at each slice for what the sentence calls present."""
-        names = self.model.config.findings_head.findings
-        columns = [names.index(item.name) for item in sentence.stated if item.name in names]
-        return attention[:, columns].sum(axis=1) if columns else None
-
-    def _support(self, sentence: WrittenSentence, probabilities: NDArray[np.float32], fluency: float) -> float:
+    def _support(self, sentence: GroundedSentence, probabilities: NDArray[np.float32]) -> float:
         """The least probability of all that the sentence states or denies; of its words where that is nothing."""
         names = self.model.config.findings_head.findings
         odds = []
-        for item in sentence.statements:
+        for item in sentence.written.statements:
             if item.name in names:
                 there = float(probabilities[names.index(item.name)])
                 odds.append(1.0 - there if item.certainty is Certainty.ABSENT else there)
-        return min(odds, default=fluency)
+        return min(odds, default=sentence.fluency)
 
     def _warnings(self, study: Study) -> tuple[str, ...]:
         found = []

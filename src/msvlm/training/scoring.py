@@ -14,7 +14,7 @@ from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
 from msvlm.data.text import ReportText
 from msvlm.evaluation.baselines import best_thresholds
 from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
-from msvlm.evaluation.evaluate import score_reports
+from msvlm.evaluation.score_row import score_reports
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.drafting import draft
 from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
@@ -39,7 +39,7 @@ def findings_scores(model: MsVlm, dataset: StudyDataset, limit: int, accelerator
 def report_scores(
     model: MsVlm, text: ReportText, dataset: StudyDataset, limit: int, accelerator: Accelerator
 ) -> tuple[Score, ...]:
-    """The generated reports: macro F1 of what they state, side and lobe, and the share of distinct texts."""
+    """The generated reports: macro F1 of what they state, side, lobe and size, and the share of distinct texts."""
     texts: list[str] = []
     model.eval()
     for batch in _batches(model, dataset, accelerator, limit):
@@ -47,12 +47,13 @@ def report_scores(
     model.train()
     studies = dataset.studies[:limit]
     row = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
-    scores = [Score("report_f1", row.scores.macro_f1)]
-    if row.places is not None and row.places.side is not None:
-        scores.append(Score("side", row.places.side))
-    if row.places is not None and row.places.lobe is not None:
-        scores.append(Score("lobe", row.places.lobe))
-    return (*scores, Score("distinct", row.distinct or 0.0))
+    assert row.agreement is not None and row.diversity is not None, "answers in texts have both"
+    placed = (("side", row.agreement.side), ("lobe", row.agreement.lobe), ("size", row.agreement.size))
+    return (
+        Score("report_f1", row.scores.macro_f1.value),
+        *(Score(name, found.value) for name, found in placed if found is not None),
+        Score("distinct", row.diversity.distinct),
+    )
 
 
 def set_thresholds(model: MsVlm, dataset: StudyDataset, accelerator: Accelerator) -> None:

@@ -1,0 +1,80 @@
+"""The top slice of a sentence is held against the mask of what the sentence rightly states."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from msvlm.data.text import Section, SentenceSpan
+from msvlm.evaluation.evidence_agreement import TopSlice, score_evidence, top_slices
+from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, FindingStatement
+from msvlm.labeling import label_sentence
+from msvlm.reporting.evidence import GroundedSentence, Grounds, WrittenSentence
+
+SLICES = 20
+NODULE = FindingStatement("lung_nodule", Certainty.PRESENT)
+NODULE_SLICES = (3, 4)
+
+
+def _regions(**slices_of: tuple[int, ...]) -> NDArray[np.bool_]:
+    regions = np.zeros((SLICES, len(CHEST_FINDING_NAMES), 2, 3), dtype=bool)
+    for name, slices in slices_of.items():
+        regions[list(slices), CHEST_FINDING_NAMES.index(name), 1, 2] = True
+    return regions
+
+
+def _sentence(text: str, *slices: int) -> GroundedSentence:
+    written = WrittenSentence(SentenceSpan(text, Section.FINDINGS, 0, 1), label_sentence(text))
+    return GroundedSentence(written, Grounds(slices, (1.0,) * len(slices)), 0.5)
+
+
+@pytest.mark.parametrize(("slices", "is_inside"), [((3,), True), ((4, 0), True), ((0, 4), False), ((), False)])
+def test_the_top_slice_alone_decides(slices: tuple[int, ...], is_inside: bool) -> None:
+    found = top_slices([_sentence("There is a nodule.", *slices)], (NODULE,), _regions(lung_nodule=NODULE_SLICES))
+    assert found == (TopSlice("lung_nodule", is_inside, 2 / SLICES),)
+
+
+def test_only_focal_findings_that_are_rightly_stated_and_have_a_mask_count() -> None:
+    effusion = FindingStatement("pleural_effusion", Certainty.PRESENT)
+    sentences = [
+        _sentence("No nodule.", 3),
+        _sentence("Consolidation in the left lower lobe.", 3),
+        _sentence("Pleural effusion.", 3),
+        _sentence("The thyroid is normal.", 3),
+    ]
+    regions = _regions(lung_nodule=NODULE_SLICES, pleural_effusion=(3,))
+    assert "pleural_effusion" not in FOCAL_FINDINGS
+    assert top_slices(sentences, (NODULE, effusion), regions) == ()
+    assert top_slices([_sentence("A nodule.", 3)], (NODULE,), _regions()) == ()
+    absent = FindingStatement("lung_nodule", Certainty.ABSENT)
+    assert top_slices([_sentence("A nodule.", 3)], (absent,), _regions(lung_nodule=NODULE_SLICES)) == ()
+
+
+def test_slices_drawn_blindly_lie_inside_as_often_as_chance_says() -> None:
+    rng = np.random.default_rng(0)
+    studies = []
+    for _ in range(3000):
+        mask = tuple(range(int(rng.integers(1, SLICES))))
+        blind = _sentence("A nodule.", int(rng.integers(SLICES)))
+        studies.append(top_slices([blind], (NODULE,), _regions(lung_nodule=mask)))
+    evidence = score_evidence(studies, [str(number) for number in range(len(studies))])
+    assert evidence is not None and evidence.overall is not None
+    assert evidence.overall.inside.value == pytest.approx(evidence.overall.chance, abs=0.03)
+    assert evidence.overall.inside.low < evidence.overall.chance < evidence.overall.inside.high
+
+
+def test_shares_are_told_over_all_and_by_finding() -> None:
+    hit, miss = TopSlice("lung_nodule", True, 0.1), TopSlice("atelectasis", False, 0.4)
+    evidence = score_evidence([(hit, miss), (hit,), ()], ["a", "b", "c"])
+    assert evidence is not None and evidence.overall is not None
+    assert (evidence.studies, evidence.overall.inside.value, evidence.overall.inside.count) == (3, 2 / 3, 3)
+    assert evidence.overall.chance == pytest.approx(0.2)
+    assert [(one.finding, one.inside.value) for one in evidence.findings] == [
+        ("atelectasis", 0.0),
+        ("lung_nodule", 1.0),
+    ]
+
+
+def test_without_masks_there_is_nothing_to_tell() -> None:
+    assert score_evidence([], []) is None
+    evidence = score_evidence([()], ["a"])
+    assert evidence is not None and evidence.overall is None and evidence.findings == ()
