@@ -18,13 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.evaluation.clinical_metrics import (
-    PresenceScores,
-    bootstrap_interval,
-    macro_f1,
-    presence_matrix,
-    score_presence,
-)
+from msvlm.evaluation.bootstrap import PatientDraws
+from msvlm.evaluation.clinical_metrics import PresenceScores, presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
 from msvlm.labeling import label_report, label_sentence, split_sentences
 
@@ -83,17 +78,9 @@ def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[Label
 
 
 def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
-    """What was read of the reports against what was ticked."""
-    return score_presence(_ticked(reports), presence_matrix(read))
-
-
-def interval_words(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> str:
-    """Between which values macro F1 lies when the reports are drawn anew."""
-    truth, predicted = _ticked(reports), presence_matrix(read)
-    interval = bootstrap_interval(
-        [report.key for report in reports], lambda drawn: macro_f1(truth[drawn], predicted[drawn])
-    )
-    return f"{'macro F1, 95 % interval':36} {interval.low:16.3f} to {interval.high:.3f}"
+    """What was read of the reports against what was ticked; intervals are of the reports drawn anew."""
+    draws = PatientDraws.of([report.key for report in reports])
+    return score_presence(_ticked(reports), presence_matrix(read), draws)
 
 
 def _ticked(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
@@ -108,8 +95,10 @@ def table_of(scores: PresenceScores) -> str:
         f"{KIND_OF[row.name].label:36} {row.precision:9.3f} {row.recall:7.3f} {row.f1:7.3f} {row.studies_with:8}"
         for row in scores.findings
     ]
-    lines.append(f"{'macro':36} {scores.macro_precision:9.3f} {scores.macro_recall:7.3f} {scores.macro_f1:7.3f}")
-    return "\n".join([*lines, f"{'micro F1':36} {scores.micro_f1:25.3f}"])
+    macro = scores.macro_f1
+    lines.append(f"{'macro':36} {scores.macro_precision:9.3f} {scores.macro_recall:7.3f} {macro.value:7.3f}")
+    lines.append(f"{'micro F1':36} {scores.micro_f1.value:25.3f}")
+    return "\n".join([*lines, f"{'macro F1, 95 % interval':36} {macro.low:16.3f} to {macro.high:.3f}"])
 
 
 def errors_of(reports: Sequence[LabelledReport], read: Sequence[Statements], name: str) -> list[str]:
@@ -149,7 +138,6 @@ def main() -> int:
     else:
         print(f"{len(reports)} reports, {arguments.part}; {len(reports) / seconds:.0f} reports a second of one core")
         print(table_of(score(reports, read)))
-        print(interval_words(reports, read))
     return 0
 
 

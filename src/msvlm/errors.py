@@ -35,3 +35,7 @@ class InputMismatchError(ModelError):
 
 class TrainingError(MsvlmError):
     """Training cannot go on: a loss that is not a number, a checkpoint of another run."""
+
+
+class MetricError(MsvlmError):
+    """A score cannot be computed here: its package is not installed, or a model that it needs cannot be had."""

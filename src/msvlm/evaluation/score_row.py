@@ -10,6 +10,7 @@ from msvlm.evaluation.agreement import Agreement, DiameterRecall, nodule_recall,
 from msvlm.evaluation.bootstrap import PatientDraws
 from msvlm.evaluation.clinical_metrics import AreaScores, PresenceScores, presence_matrix, score_areas, score_presence
 from msvlm.evaluation.diversity import Diversity, score_diversity
+from msvlm.evaluation.text_metrics import TextScores, score_texts
 from msvlm.findings import Statements
 from msvlm.labeling import label_report
 
@@ -63,6 +64,7 @@ class ScoreRow:
 
     Attributes:
         nodules: recall of lung nodules by diameter; empty where no true diameter is known.
+        likeness: how like the true reports the texts are, over the studies that have one.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ScoreRow:
     agreement: Agreement | None = None
     nodules: tuple[DiameterRecall, ...] = ()
     diversity: Diversity | None = None
+    likeness: TextScores | None = None
 
 
 def answer_of_texts(name: str, texts: Sequence[str]) -> Answer:
@@ -89,6 +92,7 @@ def score_answer(answer: Answer, studies: ScoredStudies) -> ScoreRow:
         agreement=score_agreement(studies.truth, answer.statements, draws) if answer.statements is not None else None,
         nodules=nodule_recall(studies.truth, answer.presence, draws),
         diversity=score_diversity(answer.texts, studies.reports) if answer.texts is not None else None,
+        likeness=_likeness(answer.texts, studies.reports) if answer.texts is not None else None,
     )
 
 
@@ -96,3 +100,8 @@ def score_reports(texts: Sequence[str], truth: Sequence[Statements], patients: S
     """Scores drafts against the truth of the same studies: what they state, where, and how much they differ."""
     studies = ScoredStudies(tuple(truth), ("",) * len(texts), PatientDraws.of(patients))
     return score_answer(answer_of_texts(GENERATED, texts), studies)
+
+
+def _likeness(texts: Sequence[str], reports: Sequence[str]) -> TextScores | None:
+    pairs = [(text, report) for text, report in zip(texts, reports, strict=True) if report.split()]
+    return score_texts([text for text, _ in pairs], [[report] for _, report in pairs]) if pairs else None

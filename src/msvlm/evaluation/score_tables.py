@@ -19,7 +19,7 @@ from msvlm.findings import CHEST_FINDINGS, label_of
 
 _ROW_WIDTHS = (24, 22, 10, 8, 8, 8, 8, 8, 8, 8, 8)
 _INTERVAL_WIDTHS = (24, 13, 13, 13, 13, 13, 13, 13)
-_TEXT_WIDTHS = (24, 10, 11, 12)
+_TEXT_WIDTHS = (24, 10, 11, 12, 9, 9, 9, 9, 9)
 _FINDING_WIDTHS = (35, 8, 7, 7, 21, 7, 7, 7, 7, 7, 7)
 _NODULE_WIDTHS = (24, 8, 21, 21, 21, 25)
 _EVIDENCE_WIDTHS = (35, 12, 21, 8)
@@ -58,14 +58,18 @@ def interval_table(rows: Sequence[ScoreRow]) -> list[str]:
 
 
 def text_table(rows: Sequence[ScoreRow]) -> list[str]:
-    """How the texts differ from one another, of the answers that are texts."""
+    """How the texts differ from one another and how like the true reports they are, of the answers that are texts."""
+    heads = ("texts", "distinct", "sentences", "words used", "BLEU-1", "BLEU-4", "ROUGE-L", "METEOR", "CIDEr")
     lines = []
     for row in rows:
         if row.diversity is not None:
-            found = row.diversity
-            cells = (row.name, _number(found.distinct), str(found.sentences), _number(found.vocabulary))
-            lines.append(_line(_TEXT_WIDTHS, cells))
-    return [_line(_TEXT_WIDTHS, ("texts", "distinct", "sentences", "words used")), *lines] if lines else []
+            found, like = row.diversity, row.likeness
+            known = (
+                (like.bleu_1, like.bleu_4, like.rouge_l, like.meteor, like.cider) if like is not None else (None,) * 5
+            )
+            cells = (_number(found.distinct), str(found.sentences), _number(found.vocabulary), *map(_number, known))
+            lines.append(_line(_TEXT_WIDTHS, (row.name, *cells)))
+    return [_line(_TEXT_WIDTHS, heads), *lines] if lines else []
 
 
 def finding_table(rows: Sequence[ScoreRow], calibration: Calibration | None) -> list[str]:

@@ -1,0 +1,58 @@
+"""Report text -> tokens as coco-caption counts them: lower case, without punctuation.
+
+Its PTBTokenizer runs Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase` and takes the punctuation from what comes
+out. These are the same rules, as far as report text meets them; `docs/metrics.md` says how often the two agree.
+"""
+
+import re
+
+_PUNCTUATION = frozenset("\"“”„«»'‘’`.?!,:;…–—-")
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_KEPT = frozenset(_BRACKETS.values())
+_TWO_WORDS = {"cannot": ("can", "not"), "gonna": ("gon", "na"), "gotta": ("got", "ta"), "gimme": ("gim", "me")}
+
+# Alternatives stand in the order in which they win.
+_TOKEN = re.compile(
+    r"""
+    (?i:al|apr|aug|cf|co|ct|dec|dept|dr|est|etc|ext|feb|gen|inc|jan|jr|jul|jun|lt|mar|mrs?|ms|nov|oct|prof|sept?|sr|st
+       |vol|vs|[a-z](?:\.[a-z])+)\.(?![^\W_])                             # abbreviations that keep their stop; so does
+    |[A-Za-z]\.(?![^\W_])(?!\s+(?:A|After|An|As|At|But|He|Her|However|If|In|It|Many|One|Other|Our|She|Since|So|Some
+       |That|The|Their|Then|There|These|They|This|We|What|When|While|You)\b)  # one letter, unless a sentence follows
+    |(?i:art|ca|figs?|nos?|pp?)\.(?=\s*\d)                                # these do before a number
+    |[A-Za-z]+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|ll|re|ve)\b              # can't: ca n't, it's: it 's
+    |(?:(?<![^\s(\[])[-+])?(?>\d+(?:[.,:]\d+)*(?:[-/]\d+)*)(?![-/]?[^\W_])  # -5, 12.05.2020, 3-4, 10:30
+    |\d+[.,]\d+|[.]\d+                                                    # 4.5x3: 4.5 x3, 10x4.5: 10x4 .5
+    |[^\W_]+(?:(?:[-/+_&]|[.?!](?!\d))[^\W_]+)*                           # x-ray, pet/ct, 22x14
+    |\?{2,}|!{2,}|\S
+    """,
+    re.VERBOSE,
+)
+_ACRONYM = re.compile(r"(?:[a-z]\.){2,}")
+_METEOR_WORD = re.compile(r"(?:^-)?\.?[^\W_]+(?:\.[^\W_]+|(?<=\d),\d+)*|(?<=[^\W_])'[^\W_]+|[^\s-]|^-")
+
+
+def coco_tokens(text: str) -> list[str]:
+    """The tokens of a text as coco-caption's BLEU, ROUGE-L and CIDEr count them.
+
+    Punctuation is no token, but brackets are, as `-lrb-` and `-rrb-`; so are signs such as % and °.
+    """
+    tokens: list[str] = []
+    for found in _TOKEN.findall(text):
+        if found in _PUNCTUATION:
+            continue
+        word = _BRACKETS.get(found) or found.lower().replace("’", "'")
+        tokens += _TWO_WORDS.get(word, (word,))
+    return tokens
+
+
+def meteor_tokens(tokens: list[str]) -> list[str]:
+    """Tokens of `coco_tokens` as METEOR's normaliser cuts them further: x-ray into x and ray, 1/3 into 1, / and 3."""
+    words: list[str] = []
+    for token, follower in zip(tokens, [*tokens, ""][1:], strict=True):
+        if token in _KEPT or (token.endswith(".") and follower[:1].isalpha() and not _ACRONYM.fullmatch(token)):
+            words.append(token)
+        elif _ACRONYM.fullmatch(token):
+            words.append(token.replace(".", ""))
+        else:
+            words += _METEOR_WORD.findall(token)
+    return words
