@@ -67,7 +67,7 @@ def test_its_card_tells_its_scores(scores: Scores) -> None:
     ]
     assert len(rows) == 8
     for name, *told in rows:
-        others = [scores.cell(name, column) for column in ("AUC", "side", "lobe")]
+        others = [scores.cell(name, column) for column in ("AUC", "side", "lobe", "size")]
         assert told == [" ".join(scores.macro_f1(name)), *others]
     assert f"{scores.lines[1].split()[0]} of the 200" in card
 
