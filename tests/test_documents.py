@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from msvlm.cli.report_text import report_to_text
 from msvlm.errors import DataError
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.documents import to_markdown, write_documents
-from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings
+from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings, wrapped
 from msvlm.study import LeftOut, Modality, Series, Study, Weighting
 
 MARK = 9
@@ -176,3 +176,13 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_report_without_a_positive_finding_has_a_picture_too() -> None:
     report = replace(report_on(7), findings_sentences=(), impression_sentences=())
     assert np.asarray(draw_key_slices(report, study_with_bright_slices())).max() == 255
+
+
+@pytest.mark.parametrize("most_lines", [1, 3])
+def test_a_caption_is_no_wider_than_its_tile(most_lines: int) -> None:
+    font = ImageFont.load_default(13)
+    for text in ("Mediastinal lymphadenopathy measuring up to 28 mm.", "M" * 80, "WWWWW mmmmm " * 20, "Short."):
+        lines = wrapped(text, font, most_lines)
+        assert 0 < len(lines) <= most_lines
+        assert max(font.getlength(line) for line in lines) <= TILE_PIXELS
+    assert wrapped("Two nodules of 28 mm.", font, 3) == ["Two nodules of 28 mm."]

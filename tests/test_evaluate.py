@@ -149,6 +149,20 @@ def test_a_row_that_too_few_patients_allow_no_one_to_make_is_left_out_with_its_r
     assert len((tmp_path / "scores" / "reports.jsonl").read_text().splitlines()) == 6
 
 
+def test_rows_that_learn_from_training_studies_are_left_out_with_their_reasons_where_there_are_none(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    studies = read_manifest(data / "manifest.jsonl").split("test")
+    write_manifest(tmp_path / "m.jsonl", studies)
+    evaluation = evaluate(model, tmp_path / "m.jsonl", data / "prepared", tmp_path / "scores")
+    reasons = {item.name: item.reason for item in evaluation.rows_left_out}
+    assert reasons == {
+        "commonest report": "the manifest has no training study",
+        "HU ridge": "0 training and 0 validation studies are prepared; it learns from both",
+    }
+    assert not set(reasons) & {row.name for row in evaluation.rows}
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the output folder cannot be written"):

@@ -5,7 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from msvlm.evaluation.clinical_metrics import place_agreement, presence_matrix, score_presence
+from msvlm.evaluation.agreement import score_agreement
+from msvlm.evaluation.bootstrap import PatientDraws
+from msvlm.evaluation.clinical_metrics import presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.phantom.chest_ct import ScanShape, draw_chest_ct
@@ -81,11 +83,13 @@ def test_presence_side_lobe_and_size_are_each_read_back() -> None:
     written = [_written(seed) for seed in range(500)]
     truth = [statements for statements, _ in written]
     read = [label_report(f"{report.findings_text} {report.impression_text}") for _, report in written]
-    scores = score_presence(presence_matrix(truth), presence_matrix(read))
+    draws = PatientDraws.of([str(seed) for seed in range(len(written))])
+    scores = score_presence(presence_matrix(truth), presence_matrix(read), draws)
     assert min(finding.f1 for finding in scores.findings) >= 0.99, scores
-    places = place_agreement(truth, read)
-    assert places.side_findings > 1000 and places.lobe_findings > 1000
-    assert places.side == places.lobe == 1.0
+    places = score_agreement(truth, read, draws)
+    assert places.side is not None and places.lobe is not None
+    assert places.side.count > 1000 and places.lobe.count > 1000
+    assert places.side.value == places.lobe.value == 1.0
     sizes = [
         (said.size_mm, other.size_mm)
         for statements, others in zip(truth, read, strict=True)

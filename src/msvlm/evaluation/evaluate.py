@@ -103,14 +103,16 @@ def evaluate(
     other = _of_the_same_studies(other, studies) if other is not None else None
     answers = answer_studies(reporter, StudyDataset(studies, store, vector_store), evidence_studies)
     patients = [study.patient for study in studies]
-    others, rows_left_out = _others(patients)
+    others, no_others = _others(patients)
     scored = ScoredStudies(
         truth=tuple(statements_of(study) for study in studies),
         reports=tuple(_true_report(study) for study in studies),
         draws=PatientDraws.of(patients),
     )
     reports = _scored_reports(studies, answers.texts, answers.blind_texts)
-    rows = answers.rows(others) + _trivial_answers(listed, len(studies)) + _ridge_answers(listed, store, studies)
+    trivial, no_commonest = _trivial_answers(listed, len(studies))
+    ridge, no_ridge = _ridge_answers(listed, store, studies)
+    rows = answers.rows(others) + trivial + ridge
     evaluation = Evaluation(
         model=reporter.name,
         split=split,
@@ -123,7 +125,7 @@ def evaluate(
         not_prepared=tuple(study.key for study in chosen if study.key not in store),
         reconstructions=each.left_out,
         outside=answers.outside,
-        rows_left_out=rows_left_out,
+        rows_left_out=no_others + no_commonest + no_ridge,
     )
     _write(evaluation, reports, output)
     return evaluation
@@ -164,27 +166,30 @@ def _others(patients: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[Le
         return None, (LeftOut(ANOTHER_IMAGE, str(error)),)
 
 
-def _trivial_answers(manifest: Manifest, studies: int) -> list[Answer]:
+def _trivial_answers(manifest: Manifest, studies: int) -> tuple[list[Answer], tuple[LeftOut, ...]]:
     """All negative, all positive, and the commonest report of the training split where there is one."""
     nothing = np.zeros((studies, len(CHEST_FINDING_NAMES)), dtype=bool)
     answers = [Answer(ALL_NEGATIVE, nothing), Answer(ALL_POSITIVE, ~nothing)]
     training = _split(manifest, "train")
-    if training:
-        commonest = commonest_report([_true_report(study) for study in training])
-        answers.append(answer_of_texts(COMMONEST_REPORT, (commonest,) * studies))
-    return answers
+    if not training:
+        return answers, (LeftOut(COMMONEST_REPORT, "the manifest has no training study"),)
+    commonest = commonest_report([_true_report(study) for study in training])
+    return [*answers, answer_of_texts(COMMONEST_REPORT, (commonest,) * studies)], ()
 
 
-def _ridge_answers(manifest: Manifest, store: PreparedStore, studies: Sequence[ManifestStudy]) -> list[Answer]:
+def _ridge_answers(
+    manifest: Manifest, store: PreparedStore, studies: Sequence[ManifestStudy]
+) -> tuple[list[Answer], tuple[LeftOut, ...]]:
     """The HU ridge, where a training and a validation split are prepared for it to learn from."""
     training, validation = (
         [study for study in _split(manifest, split) if study.key in store] for split in ("train", "validation")
     )
     if not training or not validation:
-        return []
+        counts = f"{len(training)} training and {len(validation)} validation studies are prepared"
+        return [], (LeftOut(HU_RIDGE, f"{counts}; it learns from both"),)
     ridge = fit_hu_ridge(_ridge_data(training, store), _ridge_data(validation, store))
     features = _ridge_data(studies, store).features
-    return [Answer(HU_RIDGE, ridge.predict(features), scores=ridge.scores(features))]
+    return [Answer(HU_RIDGE, ridge.predict(features), scores=ridge.scores(features))], ()
 
 
 def _ridge_data(studies: Sequence[ManifestStudy], store: PreparedStore) -> RidgeData:

@@ -98,7 +98,9 @@ def finding_table(rows: Sequence[ScoreRow], calibration: Calibration | None) -> 
         )
         lines.append(_line(_FINDING_WIDTHS, (kind.label, str(own.studies_with), *map(_number, cells))))
     if calibration is not None:
-        lines.append(f"ECE, the calibration error of the findings head, over all findings: {calibration.error:.3f}")
+        mean = sum(calibration.errors) / len(calibration.errors)
+        told = f"mean of the findings {mean:.3f}, all decisions pooled {calibration.error:.3f}"
+        lines.append(f"ECE, the calibration error of the findings head: {told}")
     return lines
 
 

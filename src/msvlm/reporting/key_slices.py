@@ -18,7 +18,6 @@ TILE_PIXELS = 288
 OUTSIDE = "This study lies outside what the model was trained on."
 _CAPTION_LINES = 5
 _LINE_PIXELS = 17
-_CHARACTERS = 46
 _MARGIN = 10
 _SIDES = {Plane.AXIAL: ("R", "L"), Plane.CORONAL: ("R", "L"), Plane.SAGITTAL: ("A", "P")}
 """What stands at the left and at the right edge of a slice that `to_display_orientation` shows."""
@@ -74,10 +73,19 @@ def draw_key_slices(report: Report, study: Study) -> Image.Image:
         sheet.paste(tile.picture, (left, top))
         draw.text((left, top + TILE_PIXELS + 2), tile.title, 255, large)
         room = _CAPTION_LINES - len(tile.place)
-        words = textwrap.wrap(tile.sentence, _CHARACTERS, max_lines=room, placeholder=" ...")
+        words = wrapped(tile.sentence, small, room)
         for line, text in enumerate((*tile.place, *words)):
             draw.text((left, top + TILE_PIXELS + 4 + (line + 1) * _LINE_PIXELS), text, 200, small)
     return sheet
+
+
+def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most_lines: int) -> list[str]:
+    """The text in lines that are no wider than a tile, cut short with dots where there are too many."""
+    for characters in range(len(text) + 1, 0, -1):
+        lines = textwrap.wrap(text, characters, max_lines=most_lines, placeholder=" ...")
+        if all(font.getlength(line) <= TILE_PIXELS for line in lines):
+            return lines
+    return []
 
 
 def _stated(sentence: Sentence) -> list[str]:
