@@ -22,10 +22,10 @@ from tiny_paths import read_and_write, steps_of_findings, tiny_reporter
 from tiny_reader import NODULE_REPORT, tiny_batch, tiny_study, untrained_tiny_reader
 
 import msvlm
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.field_of_view import share_outside_field
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_dicom import write_dicom
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.model.ms_vlm import MsVlm
 

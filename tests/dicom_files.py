@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 
-from msvlm.imaging.write_dicom import write_dicom
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.study import Modality, Series, Study, Weighting
 
 

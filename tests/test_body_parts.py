@@ -2,7 +2,7 @@
 
 import pytest
 
-from msvlm.imaging.body_parts import known_body_part
+from msvlm.imaging.dicom.body_parts import known_body_part
 
 
 @pytest.mark.parametrize(

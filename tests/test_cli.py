@@ -15,8 +15,8 @@ from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.findings import Certainty
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report

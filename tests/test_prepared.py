@@ -18,9 +18,9 @@ from msvlm.data.prepare import prepare
 from msvlm.data.prepared import PreparedStore
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import CHEST_FINDING_NAMES
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, mask_regions, prepare_study
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_dicom import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.study import Modality, Series, Study, Weighting
 

@@ -133,7 +133,7 @@ def test_one_voxel_makes_another_study(tmp_path: Path) -> None:
 
 AS_NOBODY = """
 import os, sys
-import msvlm.imaging.dicom
+import msvlm.imaging.dicom.read
 from msvlm.errors import StudyError
 from msvlm.imaging.read import read_study
 if os.geteuid() == 0:

@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 from msvlm.cli import Verb
-from msvlm.imaging.write_dicom import write_dicom
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.phantom.chest_ct import draw_chest_ct
 
 ROOT = Path(__file__).resolve().parent.parent

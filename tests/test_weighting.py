@@ -2,7 +2,7 @@
 
 import pytest
 
-from msvlm.imaging.weighting import AcquisitionFacts, weighting_of
+from msvlm.imaging.dicom.weighting import AcquisitionFacts, weighting_of
 from msvlm.study import Modality, Weighting
 
 

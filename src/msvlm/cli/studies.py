@@ -76,8 +76,8 @@ class Demo:
 
     def run(self) -> None:
         from msvlm.cli.report_text import wrapped
+        from msvlm.imaging.dicom.write import write_dicom
         from msvlm.imaging.read import read_study
-        from msvlm.imaging.write_dicom import write_dicom
         from msvlm.labeling import label_report
         from msvlm.phantom.chest_ct import draw_chest_ct
 

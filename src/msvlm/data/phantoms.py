@@ -20,7 +20,7 @@ from msvlm.data.manifest import (
 )
 from msvlm.data.parallel_jobs import run_jobs
 from msvlm.errors import ConfigError, DataError
-from msvlm.imaging.write_dicom import write_dicom
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest_ct import SyntheticStudy, draw_chest_ct
 

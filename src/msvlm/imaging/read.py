@@ -16,7 +16,7 @@ from msvlm.imaging.source_files import FileKind, InputFiles, SourceFile, named_f
 from msvlm.study import LeftOut, Series, Study
 
 if TYPE_CHECKING:
-    from msvlm.imaging.dicom import DicomReading
+    from msvlm.imaging.dicom.read import DicomReading
 
 _HASHED_VOXELS = 1 << 22
 """About so many voxels of a series, evenly drawn, make its part of a key."""
@@ -69,7 +69,7 @@ def _study(found: InputFiles, key: str, alone: bool) -> Study:
 
 def _read_dicom(sources: Sequence[SourceFile], keep_single_images: bool) -> "DicomReading":
     """Loads what reads DICOM now: pydicom takes longer to import than a NIfTI file to be read and told of."""
-    reading: DicomReading = importlib.import_module("msvlm.imaging.dicom").read_dicom(sources, keep_single_images)
+    reading: DicomReading = importlib.import_module("msvlm.imaging.dicom.read").read_dicom(sources, keep_single_images)
     return reading
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydicom import config
 from pydicom.dataelem import DataElement
 
-from msvlm.imaging.silent_pydicom import silent_pydicom
+from msvlm.imaging.dicom.quiet import silent_pydicom
 
 
 def state() -> tuple[object, ...]:

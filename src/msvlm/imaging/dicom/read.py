@@ -1,7 +1,7 @@
 """DICOM files -> Series: grouped, ordered by position, rescaled slice by slice, each slice at its own place.
 
 The way of a file: its header is read, files that are no slices are set aside with a reason (screening.py), the rest
-are parted into stacks (stacks.py), and only then are pixels decoded (dicom_pixels.py), once per file.
+are parted into stacks (stacks.py), and only then are pixels decoded (pixels.py), once per file.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import StudyError
-from msvlm.imaging.dicom_header import DicomHeader, read_header
-from msvlm.imaging.dicom_pixels import DecodedSlice, decoded, rescaled
+from msvlm.imaging.dicom.header import DicomHeader, read_header
+from msvlm.imaging.dicom.pixels import DecodedSlice, decoded, rescaled
+from msvlm.imaging.dicom.quiet import silent_pydicom
+from msvlm.imaging.dicom.screening import reason_to_leave_out
+from msvlm.imaging.dicom.stacks import Stack, positions_along_normal_mm, stacks_of
 from msvlm.imaging.geometry import LPS_TO_RAS, notes_on_places
-from msvlm.imaging.screening import reason_to_leave_out
-from msvlm.imaging.silent_pydicom import silent_pydicom
 from msvlm.imaging.source_files import SourceFile, named_files
-from msvlm.imaging.stacks import Stack, positions_along_normal_mm, stacks_of
 from msvlm.study import SPACING_TOLERANCE_MM, LeftOut, Modality, Series, Weighting, neighbours_in_words
 
 

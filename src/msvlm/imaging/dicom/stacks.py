@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.imaging.dicom_header import DicomHeader
+from msvlm.imaging.dicom.header import DicomHeader
 from msvlm.study import SPACING_TOLERANCE_MM
 
 SAME_DIRECTION = 1e-3

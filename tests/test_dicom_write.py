@@ -11,8 +11,8 @@ import pytest
 from dicom_files import assert_same_series, ct_series, mr_series
 
 from msvlm.errors import StudyError
+from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_dicom import write_dicom
 from msvlm.study import Series, Study, Weighting
 
 TILT = np.radians(12.0)

@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 
 from msvlm.errors import StudyError
-from msvlm.imaging.dicom_header import UNREADABLE_DICOM, DicomHeader
+from msvlm.imaging.dicom.header import UNREADABLE_DICOM, DicomHeader
 
 _PIXEL_TAGS = [
     Tag(keyword)

@@ -3,7 +3,7 @@
 import numpy as np
 from pydicom.uid import UID
 
-from msvlm.imaging.dicom_header import DicomHeader
+from msvlm.imaging.dicom.header import DicomHeader
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _ENHANCED = {

@@ -11,10 +11,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
-from msvlm.imaging.body_parts import known_body_part
-from msvlm.imaging.private_b_value import B_VALUE_TAGS, private_b_value
+from msvlm.imaging.dicom.b_value import B_VALUE_TAGS, private_b_value
+from msvlm.imaging.dicom.body_parts import known_body_part
+from msvlm.imaging.dicom.weighting import AcquisitionFacts, weighting_of
 from msvlm.imaging.source_files import UNREADABLE_ARCHIVE, SourceFile
-from msvlm.imaging.weighting import AcquisitionFacts, weighting_of
 from msvlm.study import Modality, Weighting
 
 UNREADABLE_DICOM = (
