@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check lint format types contracts house paths labeler weights lock clean
+.PHONY: help setup demo test check lint format types contracts style tree labeler weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,10 +29,11 @@ weights: setup  ## the bundled model anew: synthetic studies, six stages, scores
 	cp -r runs/bundled/6_finetune/model/. src/msvlm/weights/
 	cp runs/bundled/scores/scores.txt src/msvlm/weights/
 
-test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: setup  ## all tests but the slow ones, which `make check` runs too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
 
-check: setup lint types contracts house paths test  ## all that CI checks
+check: setup lint types contracts style  ## all that CI checks, slow tests included
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -44,17 +45,18 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
-house: setup
-	$(BIN)/python checks/house.py
+style: setup
+	$(BIN)/python checks/style.py
+	$(BIN)/python checks/tree.py
 
-paths: setup  ## which files one reads to follow a training step, a report and what comes before it
-	PYTHONPATH=tests $(BIN)/python checks/paths.py
+tree:  ## docs/architecture.md lists the files as they are
+	$(PYTHON) checks/tree.py --write
 
 labeler: setup  ## how well rules read real reports; MSVLM_REAL_DATA names the folder, PART= what is put aside
 	@test -n "$(MSVLM_REAL_DATA)" || { echo "MSVLM_REAL_DATA names no folder of real files; see docs/labeler.md" >&2; exit 1; }
 	$(BIN)/python checks/labeler.py "$(MSVLM_REAL_DATA)/reports/ct_clip_800_labelled_reports.csv" --part $(or $(PART),development)
 
-format: setup  ## puts every file into the house's format
+format: setup  ## formats every file
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

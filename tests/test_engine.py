@@ -82,7 +82,7 @@ def test_only_the_newest_checkpoint_is_kept_and_a_half_written_one_is_passed_ove
     for _ in steps(run):
         save_checkpoint(run, tmp_path)
     assert [place.name for place in tmp_path.iterdir()] == ["step_00000012"]
-    (tmp_path / ".step_00000013.part").mkdir()
+    (tmp_path / ".temporary-elsewhere-1-0").mkdir()
     again = training()
     assert load_checkpoint(again, tmp_path) and again.step == 12
 

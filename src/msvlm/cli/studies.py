@@ -111,7 +111,7 @@ def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":
     """Drafts, prints and writes the report of a study that was read."""
     from msvlm.cli.report_text import report_to_text
-    from msvlm.data.atomic_folder import check_writable
+    from msvlm.files import check_writable
     from msvlm.imaging.inspect import describe_study
     from msvlm.report import DISCLAIMER
     from msvlm.reporting.documents import write_documents

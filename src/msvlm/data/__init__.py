@@ -1,1 +1,1 @@
-
+"""Studies and reports -> StudyBatch."""

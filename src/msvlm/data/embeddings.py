@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.data.atomic_folder import atomic_folder, remove_leftovers, write_atomically
 from msvlm.data.manifest import check_key
 from msvlm.data.prepared import SliceArray, write_slices
 from msvlm.errors import DataError, InputMismatchError
+from msvlm.files import new_folder, remove_leftovers, write_file
 
 _HEADER = "vectors.json"
 _STUDIES = "studies"
@@ -37,7 +37,7 @@ class VectorStore:
         """
         if not (folder / _HEADER).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / _HEADER, json.dumps({"encoder_hash": encoder_hash}))
+            write_file(folder / _HEADER, json.dumps({"encoder_hash": encoder_hash}))
         remove_leftovers(folder / _STUDIES)
         return cls.open(folder, encoder_hash)
 
@@ -74,7 +74,7 @@ class VectorStore:
             raise DataError(
                 f"{key}: slice vectors reach {np.abs(vectors).max():.3g}; finite values up to 65504 are wanted"
             )
-        with atomic_folder(self._path(key)) as folder:
+        with new_folder(self._path(key)) as folder:
             write_slices(folder / "vectors", halved, is_compressed=False)
 
     def read(self, key: str, slices: NDArray[np.int64] | None = None) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from msvlm.data.atomic_folder import write_atomically
 from msvlm.errors import DataError
+from msvlm.files import write_file
 from msvlm.findings import Certainty, FindingStatement
 
 SPLITS = ("train", "validation", "test")
@@ -124,7 +124,7 @@ def write_manifest(path: Path, studies: Sequence[ManifestStudy]) -> None:
     if not studies:
         raise DataError(f"no study to write into {path.name}")
     _check_apart(studies)
-    write_atomically(path, "".join(line_of_study(study) + "\n" for study in studies))
+    write_file(path, "".join(line_of_study(study) + "\n" for study in studies))
 
 
 def line_of_study(study: ManifestStudy) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.data.atomic_folder import atomic_folder, remove_leftovers
 from msvlm.data.manifest import (
     SPLITS,
     LesionMasks,
@@ -18,11 +17,12 @@ from msvlm.data.manifest import (
     study_of_line,
     write_manifest,
 )
-from msvlm.data.parallel_jobs import run_jobs
 from msvlm.errors import ConfigError, DataError
+from msvlm.files import new_folder, remove_leftovers
 from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest_ct import SyntheticStudy, draw_chest_ct
+from msvlm.processes import run_jobs
 
 MANIFEST_NAME = "manifest.jsonl"
 _STUDIES = "studies"
@@ -87,7 +87,7 @@ def _draw(folder: Path, drawing: _Drawing) -> None:
     synthetic = draw_chest_ct(drawing.seed)
     study = replace(synthetic.study, key=drawing.key)
     name = _DICOM if drawing.as_dicom else f"{study.series[0].key}.nii"
-    with atomic_folder(folder / _STUDIES / drawing.key) as target:
+    with new_folder(folder / _STUDIES / drawing.key) as target:
         if drawing.as_dicom:
             write_dicom(study, target / name)
         else:

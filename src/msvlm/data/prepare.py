@@ -6,10 +6,10 @@ from pathlib import Path
 
 from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.masks import lesion_regions
-from msvlm.data.parallel_jobs import run_jobs
 from msvlm.data.prepared import PreparedStore
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.imaging.read import read_study
+from msvlm.processes import run_jobs
 from msvlm.study import LeftOut
 
 

@@ -12,9 +12,9 @@ from numcodecs.blosc import Blosc  # type: ignore[import-untyped]  # it carries 
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from msvlm.data.atomic_folder import atomic_folder, remove_leftovers, write_atomically
 from msvlm.data.manifest import check_key
 from msvlm.errors import DataError, InputMismatchError
+from msvlm.files import new_folder, remove_leftovers, write_file
 from msvlm.imaging.preprocess import InputConfig, PreparedSeries, PreparedStudy
 from msvlm.study import Modality
 
@@ -74,7 +74,7 @@ class PreparedStore:
         if not (folder / _HEADER).exists():
             folder.mkdir(parents=True, exist_ok=True)
             header = {"input_config": cattrs.unstructure(input_config), "region_grid": wanted.region_grid}
-            write_atomically(folder / _HEADER, json.dumps(header, indent=2))
+            write_file(folder / _HEADER, json.dumps(header, indent=2))
         found = cls.open(folder)
         differences = [
             f"{field.name} {getattr(found.input_config, field.name)}, wanted {getattr(input_config, field.name)}"
@@ -136,7 +136,7 @@ class PreparedStore:
                 for series in prepared.series
             ]
         )
-        with atomic_folder(self._path(prepared.key)) as folder:
+        with new_folder(self._path(prepared.key)) as folder:
             (folder / _STUDY_HEADER).write_text(json.dumps(cattrs.unstructure(header)), encoding="utf-8")
             places.astype("<f8").tofile(folder / _PLACES)
             for index, series in enumerate(prepared.series):

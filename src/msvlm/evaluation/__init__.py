@@ -1,1 +1,1 @@
-
+"""Reports against references, with confidence intervals and trivial baselines."""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from msvlm.data.atomic_folder import check_writable, replace_files
 from msvlm.data.dataset import StudyDataset, statements_of
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, ManifestStudy, read_manifest
@@ -44,6 +43,7 @@ from msvlm.evaluation.scored_reports import (
     lines_of,
     read_scored_model,
 )
+from msvlm.files import check_writable, replace_files
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import vectors_hash

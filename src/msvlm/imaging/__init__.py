@@ -1,1 +1,1 @@
-
+"""Files -> Study -> model-ready slices, without torch."""

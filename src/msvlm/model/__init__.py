@@ -1,1 +1,1 @@
-
+"""StudyBatch -> findings, loss, or tokens of a report."""

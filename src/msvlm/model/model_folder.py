@@ -1,11 +1,8 @@
 """A saved model: a folder with `config.json`, the parts that Hugging Face saves, and the rest as safetensors."""
 
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,24 +28,6 @@ FORMAT = 1
 _SAVED_BY_HUGGING_FACE = ("slice_encoder.backbone.", "language_model.")
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md"]
 _Config = TypeVar("_Config")
-
-
-@contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place when all is written, and is removed when it is not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    before = folder.with_name(f".{folder.name}.{os.getpid()}.before")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
-        yield aside
-        if folder.exists():
-            folder.rename(before)
-        aside.rename(folder)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def find_folder(name_or_folder: str | Path) -> Path:

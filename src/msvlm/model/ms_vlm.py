@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from msvlm.batch import StudyBatch, TextBatch
 from msvlm.errors import ConfigError, InputMismatchError, ModelError
+from msvlm.files import replaced_folder
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.model.findings_head import FindingsHead, FindingsHeadConfig, FindingsOutput
 from msvlm.model.language_model import (
@@ -33,7 +34,6 @@ from msvlm.model.model_folder import (
     read_rest,
     write_config,
     write_rest,
-    written_aside,
 )
 from msvlm.model.resampler import Resampler, ResamplerConfig
 from msvlm.model.slice_backbone import load_backbone
@@ -216,18 +216,18 @@ class MsVlm(nn.Module):
         return self.language_model
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-        """Writes the model, with its tokenizer where one is given, aside and then in the folder's place.
+        """Writes the model, with its tokenizer where one is given, and replaces the folder as a whole.
 
         The folder holds what `from_pretrained` wants and nothing that was in it before.
         """
-        with written_aside(Path(folder)) as aside:
-            write_config(self.config, aside)
-            self.slice_encoder.backbone.save_pretrained(aside / SLICE_ENCODER_FOLDER)
+        with replaced_folder(Path(folder)) as temporary:
+            write_config(self.config, temporary)
+            self.slice_encoder.backbone.save_pretrained(temporary / SLICE_ENCODER_FOLDER)
             if self.language_model is not None:
-                self.language_model.save_pretrained(aside / LANGUAGE_MODEL_FOLDER)
+                self.language_model.save_pretrained(temporary / LANGUAGE_MODEL_FOLDER)
             if tokenizer is not None:
-                tokenizer.save_pretrained(aside / LANGUAGE_MODEL_FOLDER)
-            write_rest(self, aside)
+                tokenizer.save_pretrained(temporary / LANGUAGE_MODEL_FOLDER)
+            write_rest(self, temporary)
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path) -> "MsVlm":

@@ -1,1 +1,1 @@
-
+"""Synthetic studies with known ground truth: anatomy -> voxels, findings and report."""

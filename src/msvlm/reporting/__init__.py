@@ -1,1 +1,1 @@
-
+"""Study -> Report -> documents."""

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from msvlm.data.atomic_folder import replace_files
+from msvlm.files import replace_files
 from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
 from msvlm.reporting.evidence_text import evidence_text

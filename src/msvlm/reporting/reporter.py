@@ -11,10 +11,11 @@ from msvlm.batch import StudyBatch
 from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, ModelError, StudyError
+from msvlm.files import replaced_folder
 from msvlm.findings import Certainty
 from msvlm.imaging.field_of_view import share_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
-from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved, written_aside
+from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.drafting import draft
@@ -62,10 +63,10 @@ class Reporter:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes all that `from_pretrained` takes: the model, its tokenizer, and what it was trained on."""
-        with written_aside(Path(folder)) as aside:
-            self.model.save_pretrained(aside, self.text.tokenizer)
+        with replaced_folder(Path(folder)) as temporary:
+            self.model.save_pretrained(temporary, self.text.tokenizer)
             if self.domain is not None:
-                self.domain.save(aside)
+                self.domain.save(temporary)
 
     def push_to_hub(self, repo_id: str) -> None:
         """Uploads the same to the hub under `owner/name`, a private one unless it is there already."""

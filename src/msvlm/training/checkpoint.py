@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written aside and renamed, so that a killed run finds a whole one. Safetensors only."""
+"""Checkpoints of a run, each written as a whole, so that a killed run resumes from a complete one. Safetensors only."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from msvlm.errors import TrainingError
+from msvlm.files import new_folder, remove_leftovers
 from msvlm.training.engine import Training
 
 _FOLDER = re.compile(r"step_(\d{8})")
@@ -23,13 +24,12 @@ def save_checkpoint(training: Training, folder: Path) -> None:
     place = folder / f"step_{training.step:08d}"
     if place.exists():
         return
-    aside = folder / f".{place.name}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     header = {"header": json.dumps({"step": training.step})}
-    save_file(_module_tensors(training), aside / _MODULE_FILE, metadata=header)
-    save_file(_optimizer_tensors(training), aside / _OPTIMIZER_FILE, metadata=header)
-    aside.rename(place)
+    with new_folder(place) as temporary:
+        save_file(_module_tensors(training), temporary / _MODULE_FILE, metadata=header)
+        save_file(_optimizer_tensors(training), temporary / _OPTIMIZER_FILE, metadata=header)
     for older in _checkpoints(folder)[:-1]:
         shutil.rmtree(older)
 

@@ -9,13 +9,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
-from msvlm.data.atomic_folder import write_atomically
 from msvlm.data.dataset import StudyDataset
 from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, read_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import ReportText, join_report, train_tokenizer
 from msvlm.errors import ConfigError, InputMismatchError
+from msvlm.files import write_file
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, find_folder
 from msvlm.model.ms_vlm import MsVlm, check_input
 from msvlm.reporting.drafting import vectors_hash
@@ -120,7 +120,7 @@ def _claim(output: Path, config: TrainConfig, inputs: RunInputs, accelerator: Ac
             )
     elif accelerator.is_main_process:
         output.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(now, indent=2))
+        write_file(file, json.dumps(now, indent=2))
     accelerator.wait_for_everyone()
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from msvlm.files import write_file
 from msvlm.training.engine import Step
 
 METRICS_FILE = "metrics.jsonl"
@@ -73,7 +74,7 @@ class RunLog:
 
 
 def _forget_after(file: Path, step: int) -> None:
-    """Cuts the lines of later steps, and a line that was not finished; written aside and renamed."""
+    """Cuts the lines of later steps, and a line that was not finished."""
     if not file.exists():
         return
     kept = []
@@ -83,6 +84,4 @@ def _forget_after(file: Path, step: int) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    aside = file.with_suffix(".part")
-    aside.write_text("".join(kept), encoding="utf-8")
-    aside.rename(file)
+    write_file(file, "".join(kept))

@@ -2,30 +2,33 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from msvlm.data.atomic_folder import (
-    atomic_folder,
+from msvlm.errors import DataError
+from msvlm.files import (
     check_writable,
+    new_folder,
     remove_leftovers,
     replace_files,
-    write_atomically,
+    replaced_folder,
+    write_file,
 )
-from msvlm.errors import DataError
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "a") as folder:
+    with new_folder(tmp_path / "a") as folder:
         (folder / "x").write_text("1")
         assert not (tmp_path / "a").exists()
     assert (tmp_path / "a" / "x").read_text() == "1"
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
-def fail_inside(target: Path) -> None:
-    with atomic_folder(target) as folder:
+def fail_inside(target: Path, write: Callable[[Path], AbstractContextManager[Path]] = new_folder) -> None:
+    with write(target) as folder:
         (folder / "x").write_text("1")
         raise DataError("bad")
 
@@ -37,8 +40,8 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_who_comes_second_does_no_harm(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "a") as second:
-        with atomic_folder(tmp_path / "a") as first:
+    with new_folder(tmp_path / "a") as second:
+        with new_folder(tmp_path / "a") as first:
             (first / "x").write_text("first")
         (second / "x").write_text("second")
     assert (tmp_path / "a" / "x").read_text() == "first"
@@ -48,8 +51,8 @@ def test_who_comes_second_does_no_harm(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_taken_away_and_what_lives_is_not(tmp_path: Path) -> None:
     script = (
         "import os, sys, pathlib\n"
-        "from msvlm.data.atomic_folder import atomic_folder\n"
-        "with atomic_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "from msvlm.files import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('1')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
@@ -57,14 +60,25 @@ def test_what_a_killed_process_left_is_taken_away_and_what_lives_is_not(tmp_path
     assert ended.returncode == -9
     assert not (tmp_path / "a").exists()
     assert len(list(tmp_path.iterdir())) == 1
-    with atomic_folder(tmp_path / "b") as folder:
+    with new_folder(tmp_path / "b") as folder:
         remove_leftovers(tmp_path)
         assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replaced_folder(tmp_path / "a") as folder:
+            (folder / content).write_text(content)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["new"]
+    with pytest.raises(DataError, match="bad"):
+        fail_inside(tmp_path / "a", replaced_folder)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a", "old")
-    write_atomically(tmp_path / "a", "new")
+    write_file(tmp_path / "a", "old")
+    write_file(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "new"
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
@@ -79,7 +93,7 @@ def test_files_that_belong_together_are_never_mixed_with_older_ones_when_killed(
     replace_files(tmp_path, old)
     script = (
         "import os, sys, pathlib\n"
-        "from msvlm.data.atomic_folder import replace_files\n"
+        "from msvlm.files import replace_files\n"
         "done, rename = [], os.replace\n"
         "def killed_in_time(*names):\n"
         f"    if len(done) == {renamed}: os.kill(os.getpid(), 9)\n"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from msvlm.data.parallel_jobs import run_jobs
 from msvlm.errors import ConfigError, DataError
+from msvlm.processes import run_jobs
 
 JOBS_THAT_OUTLAST_A_START = 8000
 """So many that they are not yet all handed out when the first process has started."""
@@ -64,7 +64,7 @@ def test_a_process_that_dies_while_jobs_are_still_handed_out_stops_nothing() -> 
 
 def test_without_a_number_of_workers_there_is_one_for_each_usable_core() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from msvlm.data.parallel_jobs import usable_cores; print(usable_cores())"
+    code += "from msvlm.processes import usable_cores; print(usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
