@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from msvlm.imaging.read import read_study
-from msvlm.phantom.chest_ct import draw_chest_ct
+from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.reporting.reporter import BUNDLED_WEIGHTS, Reporter
 
 LARGEST_BYTES = 30_000_000

@@ -18,7 +18,7 @@ from msvlm.findings import Certainty
 from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.read import read_study
 from msvlm.imaging.write_nifti import write_nifti
-from msvlm.phantom.chest_ct import draw_chest_ct
+from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report
 from msvlm.reporting import reporter
 

@@ -14,7 +14,7 @@ from msvlm.errors import ConfigError, DataError
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.imaging.read import read_study
-from msvlm.phantom.chest_ct import draw_chest_ct
+from msvlm.phantom.chest.chest_ct import draw_chest_ct
 
 STUDIES = (2, 1, 1)
 

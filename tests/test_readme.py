@@ -11,7 +11,7 @@ import tyro
 
 from msvlm.cli import Verb
 from msvlm.imaging.dicom.write import write_dicom
-from msvlm.phantom.chest_ct import draw_chest_ct
+from msvlm.phantom.chest.chest_ct import draw_chest_ct
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,10 +10,9 @@ from msvlm.evaluation.bootstrap import PatientDraws
 from msvlm.evaluation.clinical_metrics import presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
-from msvlm.phantom.chest_ct import ScanShape, draw_chest_ct
-from msvlm.phantom.lung_phrases import LUNG_PHRASES
-from msvlm.phantom.phrases import NORMAL_IMPRESSIONS, PHRASES
-from msvlm.phantom.truth import Lesion, merged_truth
+from msvlm.phantom.chest.chest_ct import ScanShape, draw_chest_ct
+from msvlm.phantom.chest.truth import Lesion, merged_truth
+from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook
 from msvlm.phantom.wording import WrittenReport, place_words, write_report
 
 COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
@@ -113,21 +112,21 @@ def test_the_impression_tells_only_what_is_there() -> None:
         present = {said.name for said in truth if said.certainty is Certainty.PRESENT}
         read = {said.name for said in label_report(report.impression_text) if said.certainty is not Certainty.ABSENT}
         assert read == present
-        assert present or report.impression_text in NORMAL_IMPRESSIONS
+        assert present or report.impression_text in chest_phrasebook().normal_impressions
 
 
-@pytest.mark.parametrize("phrases", PHRASES + LUNG_PHRASES, ids=lambda phrases: phrases.finding)
-def test_each_finding_has_many_wordings(phrases) -> None:  # type: ignore[no-untyped-def]  # one row of the table
+@pytest.mark.parametrize("phrases", chest_phrasebook().findings, ids=lambda phrases: phrases.name)
+def test_each_finding_has_many_wordings(phrases: FindingPhrases) -> None:
     assert len(set(phrases.present)) >= 5
     assert len(set(phrases.absent)) >= 4
     assert len(set(phrases.brief)) >= 2
 
 
-@pytest.mark.parametrize("phrases", PHRASES + LUNG_PHRASES, ids=lambda phrases: phrases.finding)
-def test_each_denial_is_read_as_one(phrases) -> None:  # type: ignore[no-untyped-def]  # one row of the table
+@pytest.mark.parametrize("phrases", chest_phrasebook().findings, ids=lambda phrases: phrases.name)
+def test_each_denial_is_read_as_one(phrases: FindingPhrases) -> None:
     for sentence in phrases.absent:
         read = {said.name: said.certainty for said in label_sentence(sentence)}
-        assert read.get(phrases.finding) is Certainty.ABSENT, sentence
+        assert read.get(phrases.name) is Certainty.ABSENT, sentence
         assert set(read.values()) == {Certainty.ABSENT}, sentence
 
 

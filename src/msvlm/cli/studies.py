@@ -79,7 +79,7 @@ class Demo:
         from msvlm.imaging.dicom.write import write_dicom
         from msvlm.imaging.read import read_study
         from msvlm.labeling import label_report
-        from msvlm.phantom.chest_ct import draw_chest_ct
+        from msvlm.phantom.chest.chest_ct import draw_chest_ct
 
         drawn = draw_chest_ct(self.seed)
         scan = replace(drawn.study.series[0], key="s2")  # the localiser is the first that a scanner takes

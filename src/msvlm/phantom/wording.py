@@ -5,32 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from msvlm.findings import DEGREES, LEFT, LOBES, RIGHT, Certainty, FindingStatement
-from msvlm.phantom.lung_phrases import LUNG_PHRASES
-from msvlm.phantom.phrases import DENIALS, NORMAL_IMPRESSIONS, PHRASES, Phrases
-from msvlm.phantom.truth import Lesion
-
-_GROUPS = (
-    ("arterial_wall_calcification", "coronary_artery_wall_calcification"),
-    ("peribronchial_thickening", "bronchiectasis"),
-    (
-        "emphysema",
-        "mosaic_attenuation_pattern",
-        "lung_opacity",
-        "consolidation",
-        "atelectasis",
-        "lung_nodule",
-        "pulmonary_fibrotic_sequela",
-        "interlobular_septal_thickening",
-    ),
-)
-"""Findings that may be denied together, in one sentence."""
-_BOTH_EFFUSIONS = (
-    "No pleural or pericardial effusion.",
-    "There is no pericardial or pleural effusion.",
-    "Neither pleural nor pericardial effusion is seen.",
-    "No effusion in the pleural spaces or the pericardium.",
-)
-_ADVERBS = dict(zip(DEGREES, (("mildly", "slightly"), ("moderately",), ("severely", "markedly")), strict=True))
+from msvlm.phantom.chest.truth import Lesion
+from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook
 
 
 @dataclass(frozen=True)
@@ -48,18 +24,18 @@ def write_report(
     by_name = {statement.name: statement for statement in truth}
     denied: set[str] = set()
     findings, impression = [], []
-    for phrases in PHRASES + LUNG_PHRASES:
-        statement = by_name[phrases.finding]
+    for phrases in chest_phrasebook().findings:
+        statement = by_name[phrases.name]
         if statement.certainty is Certainty.PRESENT:
-            own = [lesion for lesion in lesions if lesion.finding == phrases.finding]
+            own = [lesion for lesion in lesions if lesion.finding == phrases.name]
             findings += _stated(generator, phrases, statement, own)
             impression.append(_filled(generator, _one(generator, phrases.brief), phrases, statement, own[0].kind))
-        elif phrases.finding not in denied:
+        elif phrases.name not in denied:
             sentence, names = _denied(generator, phrases, by_name, denied)
             findings.append(sentence)
             denied.update(names)
     if not impression:
-        impression.append(_one(generator, NORMAL_IMPRESSIONS))
+        impression.append(_one(generator, chest_phrasebook().normal_impressions))
     return WrittenReport(" ".join(findings), " ".join(impression))
 
 
@@ -84,12 +60,12 @@ def place_words(attributes: frozenset[str]) -> str:
 
 
 def _stated(
-    generator: np.random.Generator, phrases: Phrases, statement: FindingStatement, lesions: list[Lesion]
+    generator: np.random.Generator, phrases: FindingPhrases, statement: FindingStatement, lesions: list[Lesion]
 ) -> list[str]:
     """One sentence for the finding, or one for each of a few nodules."""
-    if phrases.finding == "lung_nodule" and len(lesions) > 1:
+    if phrases.several and len(lesions) > 1:
         if len(lesions) > 3 or generator.random() < 0.4:
-            return [_many_nodules(generator, statement)]
+            return [_several(generator, phrases, statement)]
         own = [
             FindingStatement(lesion.finding, Certainty.PRESENT, lesion.attributes, lesion.size_mm) for lesion in lesions
         ]
@@ -97,23 +73,16 @@ def _stated(
     return [_filled(generator, _one(generator, phrases.present), phrases, statement, lesions[0].kind)]
 
 
-def _many_nodules(generator: np.random.Generator, statement: FindingStatement) -> str:
-    where, size = place_words(statement.attributes), _size_words(generator, statement.size_mm)
-    return _one(
-        generator,
-        (
-            f"Several nodules are seen {where}, the largest measuring {size}.",
-            f"There are multiple pulmonary nodules {where}, up to {size} in diameter.",
-            f"Nodules of up to {size} are present {where}.",
-            f"Multiple solid nodular lesions {where} measure up to {size}.",
-        ),
-    )
+def _several(generator: np.random.Generator, phrases: FindingPhrases, statement: FindingStatement) -> str:
+    size = _size_words(generator, statement.size_mm)
+    return _one(generator, phrases.several).format(where=place_words(statement.attributes), size=size)
 
 
 def _filled(
-    generator: np.random.Generator, sentence: str, phrases: Phrases, statement: FindingStatement, kind: str = ""
+    generator: np.random.Generator, sentence: str, phrases: FindingPhrases, statement: FindingStatement, kind: str = ""
 ) -> str:
-    degree = next((index for index, degree in enumerate(DEGREES) if degree in statement.attributes), None)
+    book = chest_phrasebook()
+    degree = next((degree for degree in DEGREES if degree in statement.attributes), None)
     sides = [side for side in (RIGHT, LEFT) if side in statement.attributes]
     is_bilateral = len(sides) == 2
     size = _size_words(generator, statement.size_mm)
@@ -133,8 +102,8 @@ def _filled(
             .replace("is {kind}", "are {kind}")
         )
     filled = sentence.format(
-        degree=_one(generator, phrases.degrees[degree]) if degree is not None else "",
-        degreely=_one(generator, _ADVERBS[DEGREES[degree]]) if degree is not None else "",
+        degree=_one(generator, book.adjectives_of(phrases, degree)) if degree is not None else "",
+        degree_adverb=_one(generator, book.adverbs[degree]) if degree is not None else "",
         where=place_words(statement.attributes),
         side=side,
         size=size,
@@ -146,37 +115,36 @@ def _filled(
 
 
 def _denied(
-    generator: np.random.Generator, phrases: Phrases, by_name: dict[str, FindingStatement], denied: set[str]
+    generator: np.random.Generator, phrases: FindingPhrases, by_name: dict[str, FindingStatement], denied: set[str]
 ) -> tuple[str, set[str]]:
     """A sentence that denies a finding, and all that it denies."""
+
+    book = chest_phrasebook()
 
     def is_free(name: str) -> bool:
         return by_name[name].certainty is Certainty.ABSENT and name not in denied
 
-    if phrases.finding == "pericardial_effusion" and is_free("pleural_effusion") and generator.random() < 0.6:
-        return _one(generator, _BOTH_EFFUSIONS), {"pericardial_effusion", "pleural_effusion"}
-    for group in _GROUPS:
-        others = [name for name in group if is_free(name) and name != phrases.finding]
-        if phrases.finding in group and others and generator.random() < 0.35:
+    if phrases.name == "pericardial_effusion" and is_free("pleural_effusion") and generator.random() < 0.6:
+        return _one(generator, book.no_effusions), {"pericardial_effusion", "pleural_effusion"}
+    for group in book.denied_together:
+        others = [name for name in group if is_free(name) and name != phrases.name]
+        if phrases.name in group and others and generator.random() < 0.35:
             count = min(len(others), int(generator.integers(1, 3)))
-            names = [phrases.finding, *(str(name) for name in generator.choice(others, size=count, replace=False))]
-            terms = [_one(generator, _phrases_of(name).terms) for name in names]
+            names = [phrases.name, *(str(name) for name in generator.choice(others, size=count, replace=False))]
+            terms = [_one(generator, book.phrases_of(name).terms) for name in names]
             return _denial(generator, terms), set(names)
     if generator.random() < 0.25:
-        return _denial(generator, [_one(generator, phrases.terms)]), {phrases.finding}
-    return _one(generator, phrases.absent), {phrases.finding}
+        return _denial(generator, [_one(generator, phrases.terms)]), {phrases.name}
+    return _one(generator, phrases.absent), {phrases.name}
 
 
 def _denial(generator: np.random.Generator, terms: list[str]) -> str:
     listed = terms[0] if len(terms) == 1 else f"{', '.join(terms[:-1])} or {terms[-1]}"
-    pattern = _one(generator, DENIALS[:3] if len(terms) > 1 else DENIALS)
+    book = chest_phrasebook()
+    pattern = _one(generator, book.denials if len(terms) > 1 else book.denials + book.denials_of_one)
     verb = "are" if listed.endswith("s") and not listed.endswith("is") else "is"
     filled = pattern.format_map({"terms": listed, "is": verb})
     return filled[0].upper() + filled[1:]
-
-
-def _phrases_of(name: str) -> Phrases:
-    return next(phrases for phrases in PHRASES + LUNG_PHRASES if phrases.finding == name)
 
 
 def _size_words(generator: np.random.Generator, size_mm: float | None) -> str:

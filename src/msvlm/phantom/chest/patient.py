@@ -1,31 +1,8 @@
-"""Patient and ScanShape: the measures of a synthetic patient, and the grid that scans it. All lengths in mm."""
+"""Patient: the measures of a synthetic patient, all lengths in mm."""
 
 from dataclasses import dataclass
 
 import numpy as np
-
-from msvlm.errors import GeometryError
-
-
-@dataclass(frozen=True)
-class ScanShape:
-    """The grid of an axial scan.
-
-    Attributes:
-        spacing_mm: (slice gap, row spacing, column spacing).
-    """
-
-    slices: int
-    rows: int
-    columns: int
-    spacing_mm: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        if min(self.slices, self.rows, self.columns) < 2 or min(self.spacing_mm) <= 0:
-            raise GeometryError(
-                f"a scan of {self.slices} x {self.rows} x {self.columns} voxels of {self.spacing_mm} mm; "
-                "give at least 2 voxels along each axis and spacings above 0"
-            )
 
 
 @dataclass(frozen=True)
@@ -92,18 +69,3 @@ def draw_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Pat
         has_breasts=bool(generator.random() < 0.5),
         middle_y=generator.uniform(-22.0, -10.0),
     )
-
-
-def draw_scan_shape(generator: np.random.Generator, patient: Patient) -> ScanShape:
-    """A scan that covers the lungs and some of the abdomen, in a field that the body fills."""
-    field_mm = float(np.clip(2.0 * patient.body_half_width * generator.uniform(1.05, 1.16), 360.0, 400.0))
-    gap_mm = float(generator.choice((4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0)))
-    slices = int(np.clip(round((patient.lung_height + generator.uniform(50.0, 85.0)) / gap_mm), 40, 70))
-    pixels = int(generator.choice((112, 128, 144, 160)))
-    return ScanShape(slices, pixels, pixels, (gap_mm, field_mm / pixels, field_mm / pixels))
-
-
-def base_of_lungs(generator: np.random.Generator, patient: Patient, scan: ScanShape) -> float:
-    """Height in mm of the lungs' base over the lowest slice; below 0 where the scan is too short to hold the lungs."""
-    spare = (scan.slices - 1) * scan.spacing_mm[0] - patient.lung_height
-    return spare * generator.uniform(0.5, 0.65)

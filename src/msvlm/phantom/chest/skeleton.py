@@ -3,7 +3,7 @@
 import numpy as np
 
 from msvlm.phantom.canvas import Box, Canvas, Mask, Volume, dense_path
-from msvlm.phantom.thorax import Thorax
+from msvlm.phantom.chest.thorax import Thorax
 
 _RIB_FALL_MM = 70.0
 """How much lower a rib ends in front than it begins behind."""

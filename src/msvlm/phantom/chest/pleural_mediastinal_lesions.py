@@ -3,7 +3,7 @@
 import numpy as np
 
 from msvlm.phantom.canvas import Point, Points, ellipsoid_share
-from msvlm.phantom.scene import Scene
+from msvlm.phantom.chest.scene import Scene
 
 _SOFT_LIMIT_HU = -30.0
 """Fat and lung lie below; masses and fluid take their place, not that of vessels and muscle."""

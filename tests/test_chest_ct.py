@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from msvlm.errors import GeometryError
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, DEGREES, LEFT, LOBES, RIGHT, SIDES, Certainty
 from msvlm.phantom.canvas import Box
-from msvlm.phantom.chest_ct import ScanShape, SyntheticStudy, draw_chest_ct
-from msvlm.phantom.plan import Painted, draw_findings
-from msvlm.phantom.scanner import blur
-from msvlm.phantom.scene import Scene, draw_scene
-from msvlm.phantom.truth import visible_lesions
+from msvlm.phantom.chest.chest_ct import ScanShape, SyntheticStudy, blur, draw_chest_ct
+from msvlm.phantom.chest.lesion_plan import Painted, draw_findings
+from msvlm.phantom.chest.scene import Scene, draw_scene
+from msvlm.phantom.chest.truth import visible_lesions
 from msvlm.study import Plane
 
 SEEDS = range(200)

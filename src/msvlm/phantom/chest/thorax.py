@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.phantom.canvas import Box, Canvas, Mask, Point, Points, Volume, ellipsoid_share, smooth_field
-from msvlm.phantom.patient import Patient
+from msvlm.phantom.chest.patient import Patient
 
 AIR_HU, FAT_HU, MUSCLE_HU = -1000.0, -100.0, 55.0
 _CAVITY_POWER = 2.3

@@ -4,17 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from msvlm.findings import FindingStatement
-from msvlm.phantom.patient import ScanShape
-from msvlm.phantom.plan import Painted, draw_findings, paint_findings
-from msvlm.phantom.scanner import blur, with_noise
-from msvlm.phantom.scene import Scene, draw_scene
-from msvlm.phantom.truth import ENLARGED_HEART_SHARE, Lesion, measure_heart_share, merged_truth, visible_lesions
+from msvlm.phantom.canvas import Canvas, Volume
+from msvlm.phantom.chest.lesion_plan import Painted, draw_findings, paint_findings
+from msvlm.phantom.chest.scene import ScanShape, Scene, draw_scene
+from msvlm.phantom.chest.truth import ENLARGED_HEART_SHARE, Lesion, measure_heart_share, merged_truth, visible_lesions
 from msvlm.phantom.wording import write_report
 from msvlm.study import Modality, Series, Study, Weighting
 
 __all__ = ["Lesion", "ScanShape", "SyntheticStudy", "draw_chest_ct"]
+
+_SLAB = 16
+"""Slices handled at a time, so that memory does not grow with the scan."""
+_BLUR = np.array((0.14, 0.72, 0.14), dtype=np.float32)
+_GRAIN = np.array((0.45, 1.0, 0.45), dtype=np.float32)
+"""How far noise reaches into the neighbouring pixels, before it is scaled to unit energy."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,25 @@ def draw_chest_ct(seed: int, scan: ScanShape | None = None) -> SyntheticStudy:
     return SyntheticStudy(study, labels, lesions, truth, report.findings_text, report.impression_text)
 
 
+def blur(canvas: Canvas) -> None:
+    """Softens borders within slices in place, as a pixel's finite size does."""
+    for first in range(0, canvas.shape[0], _SLAB):
+        canvas.hu[first : first + _SLAB] = _within_slices(canvas.hu[first : first + _SLAB], _BLUR)
+
+
+def with_noise(canvas: Canvas, generator: np.random.Generator, noise_hu: float) -> NDArray[np.int16]:
+    """The scan in whole HU with grainy noise of the given standard deviation, from -1024 to 3071."""
+    voxels = np.empty(canvas.shape, dtype=np.int16)
+    grain = _GRAIN / np.sqrt((_GRAIN**2).sum())
+    for first in range(0, canvas.shape[0], _SLAB):
+        slab = canvas.hu[first : first + _SLAB]
+        noise = _within_slices(generator.standard_normal(slab.shape, dtype=np.float32), grain)
+        noise *= np.float32(noise_hu)
+        noise += slab
+        voxels[first : first + _SLAB] = np.rint(np.clip(noise, -1024.0, 3071.0, out=noise))
+    return voxels
+
+
 def _series(scene: Scene, voxels: NDArray[np.int16]) -> Series:
     """The scan in RAS: the canvas runs to the left and to posterior, so both in-plane steps are negative."""
     canvas, count = scene.canvas, len(voxels)
@@ -76,3 +101,8 @@ def _series(scene: Scene, voxels: NDArray[np.int16]) -> Series:
         weighting=Weighting.CT_CONTRAST if scene.thorax.patient.has_contrast else Weighting.CT,
         body_part="chest",
     )
+
+
+def _within_slices(slab: Volume, weights: Volume) -> Volume:
+    once = ndimage.correlate1d(slab, weights, axis=1, mode="nearest")
+    return ndimage.correlate1d(once, weights, axis=2, mode="nearest")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msvlm.phantom.canvas import Canvas, Point, Points, dense_path
-from msvlm.phantom.thorax import AIR_HU, Thorax
+from msvlm.phantom.chest.thorax import AIR_HU, Thorax
 
 
 @dataclass(frozen=True)

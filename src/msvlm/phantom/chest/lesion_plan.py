@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from msvlm.findings import CHEST_FINDING_NAMES, DEGREES
-from msvlm.phantom import airway_lesions, chest_lesions, diffuse_lesions, lung_lesions
-from msvlm.phantom.devices import paint_device
-from msvlm.phantom.scene import Scene
+from msvlm.phantom.chest import lung_lesions, pleural_mediastinal_lesions
+from msvlm.phantom.chest.devices import paint_device
+from msvlm.phantom.chest.scene import Scene
 
 _SHARES = (0.25, 0.29, 0.26, 0.24, 0.29, 0.25, 0.27, 0.25, 0.27, 0.32, 0.32, 0.27, 0.27, 0.24, 0.25, 0.26, 0.24, 0.25)
 """How often each finding is painted, in the vocabulary's order: roughly CT-RATE's validation split, the rare lifted."""
@@ -84,7 +84,7 @@ def _emphysema(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((0.16, 0.24), (0.32, 0.42), (0.5, 0.62))[degree]
     lobes = _choose_lobes(scene, chances)
     for offset, lobe in enumerate(lobes):
-        diffuse_lesions.paint_emphysema(scene, first + offset, lobe, scene.generator.uniform(low, high))
+        lung_lesions.paint_emphysema(scene, first + offset, lobe, scene.generator.uniform(low, high))
     return ("",) * len(lobes)
 
 
@@ -98,7 +98,7 @@ def _sides(generator: np.random.Generator, both: float) -> tuple[bool, ...]:
 def _mosaic(scene: Scene, first: int) -> tuple[str, ...]:
     sides = _sides(scene.generator, both=0.6)
     for offset, is_right in enumerate(sides):
-        diffuse_lesions.paint_mosaic_attenuation(scene, first + offset, is_right)
+        lung_lesions.paint_mosaic_attenuation(scene, first + offset, is_right)
     return ("",) * len(sides)
 
 
@@ -106,38 +106,40 @@ def _pleural_effusions(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((16.0, 24.0), (36.0, 48.0), (64.0, 90.0))[scene.generator.integers(len(DEGREES))]
     sides = _sides(scene.generator, both=0.45)
     for offset, is_right in enumerate(sides):
-        chest_lesions.paint_pleural_effusion(scene, first + offset, is_right, scene.generator.uniform(low, high))
+        pleural_mediastinal_lesions.paint_pleural_effusion(
+            scene, first + offset, is_right, scene.generator.uniform(low, high)
+        )
     return ("",) * len(sides)
 
 
 def _pericardial_effusion(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((7.0, 9.0), (12.0, 15.0), (19.0, 24.0))[scene.generator.integers(len(DEGREES))]
-    chest_lesions.paint_pericardial_effusion(scene, first, scene.generator.uniform(low, high))
+    pleural_mediastinal_lesions.paint_pericardial_effusion(scene, first, scene.generator.uniform(low, high))
     return ("",)
 
 
 def _hiatal_hernia(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((15.0, 18.0), (22.0, 26.0), (31.0, 38.0))[scene.generator.integers(len(DEGREES))]
-    chest_lesions.paint_hiatal_hernia(scene, first, scene.generator.uniform(low, high))
+    pleural_mediastinal_lesions.paint_hiatal_hernia(scene, first, scene.generator.uniform(low, high))
     return ("",)
 
 
 def _lymph_nodes(scene: Scene, first: int) -> tuple[str, ...]:
     count = int(scene.generator.integers(2, 5))
     for offset in range(count):
-        chest_lesions.paint_lymph_node(scene, first + offset)
+        pleural_mediastinal_lesions.paint_lymph_node(scene, first + offset)
     return ("",) * count
 
 
 def _arterial_calcification(scene: Scene, first: int) -> tuple[str, ...]:
     plaques = ((3, 5), (9, 12), (20, 26))[scene.generator.integers(len(DEGREES))]
-    chest_lesions.paint_arterial_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    pleural_mediastinal_lesions.paint_arterial_calcification(scene, first, int(scene.generator.integers(*plaques)))
     return ("",)
 
 
 def _coronary_calcification(scene: Scene, first: int) -> tuple[str, ...]:
     plaques = ((2, 4), (6, 8), (15, 20))[scene.generator.integers(len(DEGREES))]
-    chest_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    pleural_mediastinal_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
     return ("",)
 
 
@@ -150,9 +152,9 @@ _PAINTERS: tuple[tuple[str, Callable[[Scene, int], tuple[str, ...]]], ...] = (
     ("mosaic_attenuation_pattern", _mosaic),
     ("emphysema", _emphysema),
     ("lung_opacity", _in_lobes(lung_lesions.paint_opacity, _FEW_LOBES)),
-    ("interlobular_septal_thickening", _in_lobes(diffuse_lesions.paint_septal_thickening, (0.3, 0.5, 0.2))),
-    ("peribronchial_thickening", _in_lobes(airway_lesions.paint_peribronchial_thickening, (0.3, 0.5, 0.2))),
-    ("bronchiectasis", _in_lobes(airway_lesions.paint_bronchiectasis, (0.6, 0.4))),
+    ("interlobular_septal_thickening", _in_lobes(lung_lesions.paint_septal_thickening, (0.3, 0.5, 0.2))),
+    ("peribronchial_thickening", _in_lobes(lung_lesions.paint_peribronchial_thickening, (0.3, 0.5, 0.2))),
+    ("bronchiectasis", _in_lobes(lung_lesions.paint_bronchiectasis, (0.6, 0.4))),
     ("pulmonary_fibrotic_sequela", _in_lobes(lung_lesions.paint_fibrotic_sequela, (0.6, 0.4))),
     ("atelectasis", _in_lobes(lung_lesions.paint_atelectasis, (0.6, 0.4))),
     ("consolidation", _in_lobes(lung_lesions.paint_consolidation, (0.65, 0.35))),

@@ -17,8 +17,8 @@ from msvlm.findings import (
     FindingStatement,
 )
 from msvlm.phantom.canvas import Canvas
-from msvlm.phantom.plan import Painted
-from msvlm.phantom.scene import Scene
+from msvlm.phantom.chest.lesion_plan import Painted
+from msvlm.phantom.chest.scene import Scene
 
 ENLARGED_HEART_SHARE = 0.525
 """Transverse width of the heart over that of the inner chest, from which on it is called enlarged."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from msvlm.phantom.canvas import Box, Mask, Points, dense_path
-from msvlm.phantom.scene import Scene
+from msvlm.phantom.chest.scene import Scene
 
 METAL_HU = 2600.0
 
