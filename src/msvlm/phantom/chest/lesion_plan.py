@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from msvlm.findings import CHEST_FINDING_NAMES, DEGREES
-from msvlm.phantom.chest import lung_lesions, pleural_mediastinal_lesions
+from msvlm.phantom.chest import lung_lesions, mediastinal_lesions
 from msvlm.phantom.chest.devices import paint_device
 from msvlm.phantom.chest.scene import Scene
 
@@ -106,40 +106,38 @@ def _pleural_effusions(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((16.0, 24.0), (36.0, 48.0), (64.0, 90.0))[scene.generator.integers(len(DEGREES))]
     sides = _sides(scene.generator, both=0.45)
     for offset, is_right in enumerate(sides):
-        pleural_mediastinal_lesions.paint_pleural_effusion(
-            scene, first + offset, is_right, scene.generator.uniform(low, high)
-        )
+        lung_lesions.paint_pleural_effusion(scene, first + offset, is_right, scene.generator.uniform(low, high))
     return ("",) * len(sides)
 
 
 def _pericardial_effusion(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((7.0, 9.0), (12.0, 15.0), (19.0, 24.0))[scene.generator.integers(len(DEGREES))]
-    pleural_mediastinal_lesions.paint_pericardial_effusion(scene, first, scene.generator.uniform(low, high))
+    mediastinal_lesions.paint_pericardial_effusion(scene, first, scene.generator.uniform(low, high))
     return ("",)
 
 
 def _hiatal_hernia(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((15.0, 18.0), (22.0, 26.0), (31.0, 38.0))[scene.generator.integers(len(DEGREES))]
-    pleural_mediastinal_lesions.paint_hiatal_hernia(scene, first, scene.generator.uniform(low, high))
+    mediastinal_lesions.paint_hiatal_hernia(scene, first, scene.generator.uniform(low, high))
     return ("",)
 
 
 def _lymph_nodes(scene: Scene, first: int) -> tuple[str, ...]:
     count = int(scene.generator.integers(2, 5))
     for offset in range(count):
-        pleural_mediastinal_lesions.paint_lymph_node(scene, first + offset)
+        mediastinal_lesions.paint_lymph_node(scene, first + offset)
     return ("",) * count
 
 
 def _arterial_calcification(scene: Scene, first: int) -> tuple[str, ...]:
     plaques = ((3, 5), (9, 12), (20, 26))[scene.generator.integers(len(DEGREES))]
-    pleural_mediastinal_lesions.paint_arterial_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    mediastinal_lesions.paint_arterial_calcification(scene, first, int(scene.generator.integers(*plaques)))
     return ("",)
 
 
 def _coronary_calcification(scene: Scene, first: int) -> tuple[str, ...]:
     plaques = ((2, 4), (6, 8), (15, 20))[scene.generator.integers(len(DEGREES))]
-    pleural_mediastinal_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
+    mediastinal_lesions.paint_coronary_calcification(scene, first, int(scene.generator.integers(*plaques)))
     return ("",)
 
 

@@ -1,4 +1,4 @@
-"""Painters of lesions of the lungs: focal, diffuse and of the airways; each paints one lesion in one lobe or lung."""
+"""Painters of lesions of the lungs, the airways and the pleura; each paints one lesion in one lobe or on one side."""
 
 import numpy as np
 
@@ -100,12 +100,6 @@ def paint_fibrotic_sequela(scene: Scene, lesion: int, lobe: int) -> None:
         scene.canvas.paint(box, speck & scene.in_lobe(box, lobe), generator.uniform(250.0, 450.0), lesion)
 
 
-def _streak(scene: Scene, lesion: int, lobe: int, corners: Points, thick: float) -> None:
-    path = dense_path(corners, 1.5)
-    box, inside = scene.canvas.tube(path, np.linspace(1.3, 0.9, len(path)) * thick)
-    scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), scene.generator.uniform(40.0, 110.0), lesion)
-
-
 def paint_emphysema(scene: Scene, lesion: int, lobe: int, share: float) -> None:
     """Black holes without walls that take up the given share of a lobe."""
     box = _box_of_lobe(scene, lobe)
@@ -150,22 +144,6 @@ def paint_septal_thickening(scene: Scene, lesion: int, lobe: int) -> None:
     scene.canvas.paint(box, rim & lines, np.maximum(level, scene.canvas.hu[box.index]), lesion)
 
 
-def _warped(scene: Scene, box: Box, size_mm: float) -> tuple[Volume, Volume, Volume]:
-    """Coordinates in units of lobules, bent so that their borders look grown."""
-    bend = [smooth_field(box, scene.generator, 2.6 * size_mm, terms=2) * np.float32(0.34) for _ in range(2)]
-    z = box.z / np.float32(1.2 * size_mm) + bend[0]
-    # Every second layer and row is moved by half a lobule, as bricks are.
-    y = box.y / np.float32(size_mm) + bend[1] + np.float32(0.5) * (np.floor(z) % 2)
-    x = box.x / np.float32(size_mm) + bend[0] + np.float32(0.5) * (np.floor(y) % 2)
-    return z, y, x
-
-
-def _box_of_lobe(scene: Scene, lobe: int) -> Box:
-    """A box around a lobe with some margin, from the places known in it."""
-    places = scene.places_in(lobe)
-    return scene.canvas.box(places.min(axis=0) - 12.0, places.max(axis=0) + 12.0)
-
-
 def paint_peribronchial_thickening(scene: Scene, lesion: int, lobe: int) -> None:
     """Bright, thick walls around narrow airways near the hilum."""
     lumen = max(1.5, 0.55 * scene.thinnest_mm)
@@ -183,6 +161,29 @@ def paint_bronchiectasis(scene: Scene, lesion: int, lobe: int) -> None:
         _paint_airway(scene, lesion, lobe, part, lumen, lumen + wall, scene.generator.uniform(-120.0, 0.0))
 
 
+def paint_pleural_effusion(scene: Scene, lesion: int, is_right: bool, depth_mm: float) -> None:
+    """Fluid behind one lung, deepest at the bottom, climbing along the outer wall."""
+    thorax, patient = scene.thorax, scene.thorax.patient
+    side = -1.0 if is_right else 1.0
+    low, high = sorted((0.0, side * 1e6))
+    box = scene.canvas.box(
+        np.array((-1e6, -1e6, low)), np.array((0.30 * patient.lung_height + 2.2 * depth_mm, 1e6, high))
+    )
+    lungs = thorax.lobes[box.index] > 0
+    reach = 0.30 * patient.lung_height + 2.2 * depth_mm
+    thinning = np.clip(1.0 - np.maximum(box.z, 0.0) / reach, 0.0, 1.0) ** 0.5
+    back = patient.middle_y + 0.90 * patient.cavity_half_depth
+    climb = 0.45 * np.maximum(np.abs(box.x) - 0.55 * patient.cavity_half_width, 0.0)
+    fluid = box.y + climb > back - depth_mm * thinning
+    scene.canvas.paint(box, lungs & fluid, scene.generator.uniform(2.0, 14.0), lesion)
+
+
+def _streak(scene: Scene, lesion: int, lobe: int, corners: Points, thick: float) -> None:
+    path = dense_path(corners, 1.5)
+    box, inside = scene.canvas.tube(path, np.linspace(1.3, 0.9, len(path)) * thick)
+    scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), scene.generator.uniform(40.0, 110.0), lesion)
+
+
 def _paint_airway(
     scene: Scene, lesion: int, lobe: int, path: Points, lumen: float, outer: float, wall_hu: float
 ) -> None:
@@ -193,3 +194,19 @@ def _paint_airway(
     scene.canvas.paint(box, wall & scene.in_lobe(box, lobe), wall_hu, lesion)
     box, inside = scene.canvas.tube(path, np.full(len(path), lumen))
     scene.canvas.paint(box, inside & scene.in_lobe(box, lobe), -985.0, lesion)
+
+
+def _warped(scene: Scene, box: Box, size_mm: float) -> tuple[Volume, Volume, Volume]:
+    """Coordinates in units of lobules, bent so that their borders look grown."""
+    bend = [smooth_field(box, scene.generator, 2.6 * size_mm, terms=2) * np.float32(0.34) for _ in range(2)]
+    z = box.z / np.float32(1.2 * size_mm) + bend[0]
+    # Every second layer and row is moved by half a lobule, as bricks are.
+    y = box.y / np.float32(size_mm) + bend[1] + np.float32(0.5) * (np.floor(z) % 2)
+    x = box.x / np.float32(size_mm) + bend[0] + np.float32(0.5) * (np.floor(y) % 2)
+    return z, y, x
+
+
+def _box_of_lobe(scene: Scene, lobe: int) -> Box:
+    """A box around a lobe with some margin, from the places known in it."""
+    places = scene.places_in(lobe)
+    return scene.canvas.box(places.min(axis=0) - 12.0, places.max(axis=0) + 12.0)

@@ -1,4 +1,4 @@
-"""Painters of lesions of the pleura, the heart, the great vessels and the mediastinum; each paints one lesion."""
+"""Painters of lesions of the mediastinum, with the heart and the great vessels; each paints one lesion."""
 
 import numpy as np
 
@@ -7,23 +7,6 @@ from msvlm.phantom.chest.scene import Scene
 
 _SOFT_LIMIT_HU = -30.0
 """Fat and lung lie below; masses and fluid take their place, not that of vessels and muscle."""
-
-
-def paint_pleural_effusion(scene: Scene, lesion: int, is_right: bool, depth_mm: float) -> None:
-    """Fluid behind one lung, deepest at the bottom, climbing along the outer wall."""
-    thorax, patient = scene.thorax, scene.thorax.patient
-    side = -1.0 if is_right else 1.0
-    low, high = sorted((0.0, side * 1e6))
-    box = scene.canvas.box(
-        np.array((-1e6, -1e6, low)), np.array((0.30 * patient.lung_height + 2.2 * depth_mm, 1e6, high))
-    )
-    lungs = thorax.lobes[box.index] > 0
-    reach = 0.30 * patient.lung_height + 2.2 * depth_mm
-    thinning = np.clip(1.0 - np.maximum(box.z, 0.0) / reach, 0.0, 1.0) ** 0.5
-    back = patient.middle_y + 0.90 * patient.cavity_half_depth
-    climb = 0.45 * np.maximum(np.abs(box.x) - 0.55 * patient.cavity_half_width, 0.0)
-    fluid = box.y + climb > back - depth_mm * thinning
-    scene.canvas.paint(box, lungs & fluid, scene.generator.uniform(2.0, 14.0), lesion)
 
 
 def paint_pericardial_effusion(scene: Scene, lesion: int, thickness_mm: float) -> None:
