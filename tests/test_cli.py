@@ -16,8 +16,8 @@ from msvlm.data.manifest import ManifestStudy, write_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.findings import Certainty
 from msvlm.imaging.dicom.write import write_dicom
+from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_nifti import write_nifti
 from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report
 from msvlm.reporting import reporter
@@ -47,7 +47,7 @@ def test_help_names_every_verb_and_imports_no_torch() -> None:
     code = (
         "import sys; from msvlm.cli import main\n"
         "try: main()\n"
-        "except SystemExit: print(sorted(set(sys.modules) & {'torch', 'transformers', 'numpy', 'pydicom'}))"
+        "except SystemExit: print(sorted(set(sys.modules) & {'torch', 'transformers', 'numpy', 'pydicom', 'nibabel'}))"
     )
     told = run_apart("--help", code=code)
     for verb in ("demo", "inspect", "report", "phantom", "prepare", "train", "evaluate"):

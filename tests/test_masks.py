@@ -10,8 +10,8 @@ from test_preprocess import flipped, textured_series
 from msvlm.data.masks import lesion_regions
 from msvlm.errors import DataError
 from msvlm.findings import CHEST_FINDING_NAMES
+from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.preprocess import InputConfig
-from msvlm.imaging.write_nifti import write_nifti
 from msvlm.study import Study
 
 CONFIG = InputConfig(rows=16, columns=16, pixel_spacing_mm=2.0)

@@ -19,9 +19,9 @@ from msvlm.data.prepared import PreparedStore
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.dicom.write import write_dicom
+from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, mask_regions, prepare_study
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_nifti import write_nifti
 from msvlm.study import Modality, Series, Study, Weighting
 
 CONFIG = InputConfig(rows=16, columns=24, pixel_spacing_mm=2.0)

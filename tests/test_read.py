@@ -13,8 +13,8 @@ import pytest
 from dicom_files import assert_same_series, ct_series, mr_series, set_values, written
 
 from msvlm.errors import StudyError
+from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.read import read_study
-from msvlm.imaging.write_nifti import write_nifti
 
 
 def zipped(folder: Path, path: Path) -> Path:

@@ -20,7 +20,7 @@ from msvlm.data.manifest import (
 from msvlm.errors import ConfigError, DataError
 from msvlm.files import new_folder, remove_leftovers
 from msvlm.imaging.dicom.write import write_dicom
-from msvlm.imaging.write_nifti import write_nifti
+from msvlm.imaging.nifti import write_nifti
 from msvlm.phantom.chest.chest_ct import SyntheticStudy, draw_chest_ct
 from msvlm.processes import run_jobs
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import StudyError
-from msvlm.imaging.nifti import read_nifti
 from msvlm.imaging.source_files import FileKind, InputFiles, SourceFile, named_files, source_files
 from msvlm.study import LeftOut, Series, Study
 
@@ -68,14 +67,16 @@ def _study(found: InputFiles, key: str, alone: bool) -> Study:
 
 
 def _read_dicom(sources: Sequence[SourceFile], keep_single_images: bool) -> "DicomReading":
-    """Loads what reads DICOM now: pydicom takes longer to import than a NIfTI file to be read and told of."""
+    """Reads DICOM files; imports pydicom only now, which a study of NIfTI files does not need."""
     reading: DicomReading = importlib.import_module("msvlm.imaging.dicom.read").read_dicom(sources, keep_single_images)
     return reading
 
 
 def _nifti_or_reason(source: SourceFile, key: str) -> Series | LeftOut:
+    """Reads one NIfTI file; imports nibabel only now, which a study of DICOM files does not need."""
     try:
-        return read_nifti(source, key)
+        series: Series = importlib.import_module("msvlm.imaging.nifti").read_nifti(source, key)
+        return series
     except StudyError as error:
         return LeftOut(key, str(error).removeprefix(f"{key}: "))
 

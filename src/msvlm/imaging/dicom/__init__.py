@@ -1,0 +1,1 @@
+"""DICOM files -> Series, and a synthetic Study -> DICOM files."""
