@@ -1,9 +1,9 @@
-"""How well the rules of `msvlm.labeling` read real reports: their findings against those that people ticked by hand.
+"""Scores the rules of `msvlm.labeling` on real reports against manual labels.
 
-The table of 800 reports of CT-RATE (github ibrahimethemhamamci/CT-CLIP, text_classifier/data/train.csv, licence
-CC BY-NC-SA 4.0) is no part of this repository. Three parts of it are scored apart: `development`, which rules are
-written on; `held-out`, drawn by a hash of the reports' keys; `first-held-out`, drawn when the first rules were written.
-Whoever changes a rule reads none but the first part. A finding that a report doubts counts as stated.
+The table of 800 CT-RATE reports (github ibrahimethemhamamci/CT-CLIP, text_classifier/data/train.csv, licence
+CC BY-NC-SA 4.0) is not part of this repository. It has three parts: `development`, on which rules are written;
+`held-out`, chosen by a hash of the keys; `first-held-out`, chosen at random before the first rules were written.
+Rules are changed on `development` only, without reading the other parts. An uncertain finding counts as present.
 """
 
 import argparse
@@ -23,18 +23,18 @@ from msvlm.evaluation.clinical_metrics import PresenceScores, presence_matrix, s
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
 from msvlm.labeling import label_report, label_sentence, split_sentences
 
-PUT_ASIDE = 200
-FIRST_DRAW_SEED = 20240501
+HELD_OUT_REPORTS = 200
+FIRST_HELD_OUT_SEED = 20240501
 PARTS = ("development", "held-out", "first-held-out")
 
 
 @dataclass(frozen=True)
 class LabelledReport:
-    """A report and what people ticked for it.
+    """A report and its manual labels.
 
     Attributes:
         key: the table's AccessionNo.
-        findings: names of the findings that were ticked.
+        findings: names of the findings that are labelled present.
     """
 
     key: str
@@ -43,7 +43,7 @@ class LabelledReport:
 
 
 def read_table(table: Path) -> tuple[LabelledReport, ...]:
-    """All reports of the table, in its order."""
+    """Returns all reports of the table, in its order."""
     with table.open(newline="", encoding="utf-8") as file:
         return tuple(
             LabelledReport(
@@ -56,40 +56,40 @@ def read_table(table: Path) -> tuple[LabelledReport, ...]:
 
 
 def held_out_keys(keys: Sequence[str]) -> frozenset[str]:
-    """The keys with the smallest SHA-256."""
-    return frozenset(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:PUT_ASIDE])
+    """Returns the keys with the smallest SHA-256."""
+    return frozenset(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())[:HELD_OUT_REPORTS])
 
 
 def first_held_out_keys(keys: Sequence[str]) -> frozenset[str]:
-    """The keys that were put aside before the first rule was written, by their place in the table."""
-    drawn = np.random.default_rng(FIRST_DRAW_SEED).permutation(len(keys))[:PUT_ASIDE]
-    return frozenset(keys[place] for place in drawn)
+    """Returns the keys that were held out before the first rule was written, by their row in the table."""
+    order = np.random.default_rng(FIRST_HELD_OUT_SEED).permutation(len(keys))[:HELD_OUT_REPORTS]
+    return frozenset(keys[place] for place in order)
 
 
 def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[LabelledReport, ...]:
-    """The reports of one of `PARTS`; development has none whose text stands in another part too."""
+    """Returns the reports of one of `PARTS`; development excludes texts that occur in another part."""
     keys = [report.key for report in reports]
-    draws = {"held-out": held_out_keys(keys), "first-held-out": first_held_out_keys(keys)}
-    if part in draws:
-        return tuple(report for report in reports if report.key in draws[part])
-    aside = frozenset[str]().union(*draws.values())
-    texts = {report.text for report in reports if report.key in aside}
+    held_out_parts = {"held-out": held_out_keys(keys), "first-held-out": first_held_out_keys(keys)}
+    if part in held_out_parts:
+        return tuple(report for report in reports if report.key in held_out_parts[part])
+    held_out = frozenset[str]().union(*held_out_parts.values())
+    texts = {report.text for report in reports if report.key in held_out}
     return tuple(report for report in reports if report.text not in texts)
 
 
 def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
-    """What was read of the reports against what was ticked; intervals are of the reports drawn anew."""
+    """Returns the scores of the rules' statements against the manual labels, with bootstrap intervals over reports."""
     draws = PatientDraws.of([report.key for report in reports])
-    return score_presence(_ticked(reports), presence_matrix(read), draws)
+    return score_presence(_labels(reports), presence_matrix(read), draws)
 
 
-def _ticked(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
-    """(reports, findings)."""
+def _labels(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
+    """Returns the manual labels (reports, findings)."""
     return np.array([[name in report.findings for name in CHEST_FINDING_NAMES] for report in reports])
 
 
 def table_of(scores: PresenceScores) -> str:
-    """A line a finding, and the means over findings."""
+    """Returns a line for each finding, and the means over findings."""
     lines = [f"{'':36} precision  recall      F1  reports with it"]
     lines += [
         f"{KIND_OF[row.name].label:36} {row.precision:9.3f} {row.recall:7.3f} {row.f1:7.3f} {row.studies_with:8}"
@@ -102,12 +102,12 @@ def table_of(scores: PresenceScores) -> str:
 
 
 def errors_of(reports: Sequence[LabelledReport], read: Sequence[Statements], name: str) -> list[str]:
-    """For each report that is read otherwise than ticked: which way, and the sentences that decided it."""
+    """Returns for each disagreement on a finding the report, the direction and the sentences about the finding."""
     lines = []
     for report, statements in zip(reports, read, strict=True):
         stated = any(item.name == name and item.certainty is not Certainty.ABSENT for item in statements)
         if stated != (name in report.findings):
-            lines.append(f"{report.key}: {'read, not ticked' if stated else 'ticked, not read'}")
+            lines.append(f"{report.key}: {'false positive' if stated else 'false negative'}")
             lines += [f"    {sentence}" for sentence in _sentences_about(report.text, name)] or ["    (not mentioned)"]
     return lines
 
@@ -121,22 +121,24 @@ def _sentences_about(text: str, name: str) -> list[str]:
 
 
 def main() -> int:
-    """Prints the scores of one part, or the errors of one finding in it."""
+    """Prints the scores of a part, or the disagreements on one finding in `development`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", type=Path, help="ct_clip_800_labelled_reports.csv")
     parser.add_argument("--part", choices=PARTS, default=PARTS[0])
-    parser.add_argument("--errors", choices=CHEST_FINDING_NAMES, help="the wrongly read reports of a finding")
+    parser.add_argument(
+        "--errors", choices=CHEST_FINDING_NAMES, help="print the disagreements on this finding instead of scores"
+    )
     arguments = parser.parse_args()
     if arguments.errors and arguments.part != PARTS[0]:
-        parser.error(f"what is put aside is scored and not read; --errors is for --part {PARTS[0]}")
+        parser.error(f"held-out reports must not be read; use --errors with --part {PARTS[0]}")
     reports = reports_of_part(read_table(arguments.table), arguments.part)
-    began = time.process_time()
+    start = time.process_time()
     read = [label_report(report.text) for report in reports]
-    seconds = time.process_time() - began
+    seconds = time.process_time() - start
     if arguments.errors:
         print("\n".join(errors_of(reports, read, arguments.errors)))
     else:
-        print(f"{len(reports)} reports, {arguments.part}; {len(reports) / seconds:.0f} reports a second of one core")
+        print(f"{len(reports)} reports, {arguments.part}; {len(reports) / seconds:.0f} reports per second on one core")
         print(table_of(score(reports, read)))
     return 0
 

@@ -1,4 +1,4 @@
-"""The rules read real reports as people ticked them, those that no rule was written on as well."""
+"""The labeler agrees with manual labels of real reports, also of reports on which no rule was written."""
 
 import importlib.util
 from pathlib import Path
@@ -29,33 +29,33 @@ def test_macro_f1_on_real_reports(labeler: ModuleType, real_data: Path, part: st
     assert scores.macro_f1.value >= least, labeler.table_of(scores)
 
 
-def test_what_is_put_aside_depends_on_the_keys_alone_and_is_kept_out_of_development(labeler: ModuleType) -> None:
+def test_held_out_reports_depend_on_the_keys_alone_and_are_not_in_development(labeler: ModuleType) -> None:
     keys = [f"report_{number}" for number in range(800)]
     reports = [labeler.LabelledReport(key, f"Text {number % 790}.", frozenset()) for number, key in enumerate(keys)]
     held_out, first = labeler.held_out_keys(keys), labeler.first_held_out_keys(keys)
-    assert len(held_out) == len(first) == labeler.PUT_ASIDE
+    assert len(held_out) == len(first) == labeler.HELD_OUT_REPORTS
     assert labeler.held_out_keys(keys[::-1]) == held_out
     development = labeler.reports_of_part(reports, "development")
-    aside = [report for report in reports if report.key in held_out | first]
+    held_out_reports = [report for report in reports if report.key in held_out | first]
     assert not {report.key for report in development} & (held_out | first)
-    assert not {report.text for report in development} & {report.text for report in aside}
+    assert not {report.text for report in development} & {report.text for report in held_out_reports}
     assert {report.key for report in labeler.reports_of_part(reports, "held-out")} == held_out
 
 
-def test_errors_name_the_report_and_the_sentence_that_decided_it(labeler: ModuleType) -> None:
+def test_errors_name_the_report_and_the_sentences_about_the_finding(labeler: ModuleType) -> None:
     report = labeler.LabelledReport("r1", "A nodule in the left lung. No effusion.", frozenset({"pleural_effusion"}))
     read = [label_report(report.text)]
     nodules, effusions = (labeler.errors_of([report], read, name) for name in ("lung_nodule", "pleural_effusion"))
-    assert nodules == ["r1: read, not ticked", "    [present] A nodule in the left lung."]
-    assert effusions == ["r1: ticked, not read", "    [absent] No effusion."]
+    assert nodules == ["r1: false positive", "    [present] A nodule in the left lung."]
+    assert effusions == ["r1: false negative", "    [absent] No effusion."]
 
 
 def test_the_table_names_all_findings_and_the_interval_holds_the_score(labeler: ModuleType) -> None:
     texts = ("A nodule.", "Emphysema and a nodule.", "No effusion.")
-    ticks = ({"lung_nodule"}, {"emphysema"}, {"pleural_effusion"})
+    labels = ({"lung_nodule"}, {"emphysema"}, {"pleural_effusion"})
     reports = [
-        labeler.LabelledReport(str(number), text, frozenset(ticked))
-        for number, (text, ticked) in enumerate(zip(texts, ticks, strict=True))
+        labeler.LabelledReport(str(number), text, frozenset(names))
+        for number, (text, names) in enumerate(zip(texts, labels, strict=True))
     ]
     read = [label_report(report.text) for report in reports]
     scores = labeler.score(reports, read)

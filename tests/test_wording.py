@@ -1,4 +1,4 @@
-"""Synthetic reports: they say the truth, all of it, in many ways; the rule labeler reads it back."""
+"""Synthetic reports state the whole truth in many phrases, and the rule labeler reads it back."""
 
 from collections import Counter
 
@@ -11,9 +11,9 @@ from msvlm.evaluation.clinical_metrics import presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.phantom.chest.chest_ct import ScanShape, draw_chest_ct
-from msvlm.phantom.chest.truth import Lesion, merged_truth
+from msvlm.phantom.chest.truth import Lesion, merge_truth
 from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook
-from msvlm.phantom.wording import WrittenReport, place_words, write_report
+from msvlm.phantom.wording import WrittenReport, describe_location, write_report
 
 COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
 DEVICES = (
@@ -27,8 +27,8 @@ DEVICES = (
 SIZED = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
 
 
-def _some_lesions(generator: np.random.Generator) -> tuple[Lesion, ...]:
-    """Lesions of random findings, each with all that can be said of it."""
+def _sample_lesions(generator: np.random.Generator) -> tuple[Lesion, ...]:
+    """Returns lesions of random findings, each with all attributes that its finding allows."""
     lesions: list[Lesion] = []
     for kind in CHEST_FINDINGS:
         if generator.random() < 0.6:
@@ -45,21 +45,27 @@ def _some_lesions(generator: np.random.Generator) -> tuple[Lesion, ...]:
 
 def _written(seed: int) -> tuple[tuple[FindingStatement, ...], WrittenReport]:
     generator = np.random.default_rng(seed)
-    lesions = _some_lesions(generator)
-    truth = merged_truth(lesions)
+    lesions = _sample_lesions(generator)
+    truth = merge_truth(lesions)
     return truth, write_report(generator, truth, lesions)
 
 
-def _agree(said: FindingStatement, read: FindingStatement) -> bool:
-    if (said.size_mm is None) != (read.size_mm is None):
+def _agree(stated: FindingStatement, read: FindingStatement) -> bool:
+    if (stated.size_mm is None) != (read.size_mm is None):
         return False
-    sizes_agree = said.size_mm is None or read.size_mm is None or abs(said.size_mm - read.size_mm) <= 0.51
-    return (said.name, said.certainty, said.attributes) == (read.name, read.certainty, read.attributes) and sizes_agree
+    sizes_agree = stated.size_mm is None or read.size_mm is None or abs(stated.size_mm - read.size_mm) <= 0.51
+    return (stated.name, stated.certainty, stated.attributes) == (
+        read.name,
+        read.certainty,
+        read.attributes,
+    ) and sizes_agree
 
 
 def _disagreements(truth: tuple[FindingStatement, ...], findings_text: str, impression_text: str) -> list[str]:
     read = label_report(f"{findings_text} {impression_text}")
-    return [f"{said} was read as {other}" for said, other in zip(truth, read, strict=True) if not _agree(said, other)]
+    return [
+        f"{stated} was read as {other}" for stated, other in zip(truth, read, strict=True) if not _agree(stated, other)
+    ]
 
 
 def test_the_labeler_reads_back_the_truth_of_drawn_studies() -> None:
@@ -90,27 +96,31 @@ def test_presence_side_lobe_and_size_are_each_read_back() -> None:
     assert places.side.count > 1000 and places.lobe.count > 1000
     assert places.side.value == places.lobe.value == 1.0
     sizes = [
-        (said.size_mm, other.size_mm)
+        (stated.size_mm, other.size_mm)
         for statements, others in zip(truth, read, strict=True)
-        for said, other in zip(statements, others, strict=True)
-        if said.size_mm is not None
+        for stated, other in zip(statements, others, strict=True)
+        if stated.size_mm is not None
     ]
     assert len(sizes) > 300
-    assert all(other is not None and abs(said - other) <= 0.5 + 1e-6 for said, other in sizes)
+    assert all(other is not None and abs(stated - other) <= 0.5 + 1e-6 for stated, other in sizes)
 
 
-def test_the_findings_section_speaks_of_all_18_findings() -> None:
+def test_the_findings_section_mentions_all_18_findings() -> None:
     for seed in range(300):
         _, report = _written(seed)
-        spoken = {said.name for sentence in split_sentences(report.findings_text) for said in label_sentence(sentence)}
-        assert spoken == {kind.name for kind in CHEST_FINDINGS}, report.findings_text
+        mentioned = {
+            stated.name for sentence in split_sentences(report.findings_text) for stated in label_sentence(sentence)
+        }
+        assert mentioned == {kind.name for kind in CHEST_FINDINGS}, report.findings_text
 
 
-def test_the_impression_tells_only_what_is_there() -> None:
+def test_the_impression_states_only_findings_that_are_present() -> None:
     for seed in range(300):
         truth, report = _written(seed)
-        present = {said.name for said in truth if said.certainty is Certainty.PRESENT}
-        read = {said.name for said in label_report(report.impression_text) if said.certainty is not Certainty.ABSENT}
+        present = {stated.name for stated in truth if stated.certainty is Certainty.PRESENT}
+        read = {
+            stated.name for stated in label_report(report.impression_text) if stated.certainty is not Certainty.ABSENT
+        }
         assert read == present
         assert present or report.impression_text in chest_phrasebook().normal_impressions
 
@@ -125,12 +135,12 @@ def test_each_finding_has_many_wordings(phrases: FindingPhrases) -> None:
 @pytest.mark.parametrize("phrases", chest_phrasebook().findings, ids=lambda phrases: phrases.name)
 def test_each_denial_is_read_as_one(phrases: FindingPhrases) -> None:
     for sentence in phrases.absent:
-        read = {said.name: said.certainty for said in label_sentence(sentence)}
+        read = {stated.name: stated.certainty for stated in label_sentence(sentence)}
         assert read.get(phrases.name) is Certainty.ABSENT, sentence
         assert set(read.values()) == {Certainty.ABSENT}, sentence
 
 
-def test_reports_have_the_length_of_dictations() -> None:
+def test_reports_have_a_usual_length() -> None:
     lengths = [
         len(f"{report.findings_text} {report.impression_text}".split()) for _, report in map(_written, range(300))
     ]
@@ -171,5 +181,5 @@ def test_wordings_vary() -> None:
         (set(), ""),
     ],
 )
-def test_places_are_named_as_in_dictations(attributes: set[str], words: str) -> None:
-    assert place_words(frozenset(attributes)) == words
+def test_locations_are_described_as_in_reports(attributes: set[str], words: str) -> None:
+    assert describe_location(frozenset(attributes)) == words

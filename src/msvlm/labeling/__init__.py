@@ -1,6 +1,6 @@
-"""Report text -> findings, by rule: which of the 18 are stated, denied or doubted, and where, and how large.
+"""Report text -> findings, by rule: which of the 18 are present, absent or uncertain, and their location and size.
 
-Method: clauses, and cues of negation and doubt with a scope, after NegEx
+Method: clauses, and cues of negation and uncertainty with a scope, after NegEx
 (Chapman et al., J Biomed Inform 34:301, 2001).
 """
 
@@ -8,17 +8,21 @@ import re
 from dataclasses import dataclass
 
 from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement, allowed_attributes
-from msvlm.labeling.attributes import Placed, degrees_in, places_in, sizes_in
+from msvlm.labeling.attributes import Qualifier, find_degrees, find_locations, find_sizes
 from msvlm.labeling.scope import certainty_of, split_clauses, split_sentences, without_history
 from msvlm.labeling.terms import ANY_TERM, TERMS
 
 __all__ = ["label_report", "label_sentence", "split_sentences"]
 
-_REFERS_BACK = re.compile(r"^(?:the\s+)?(?:largest|biggest|it|they|these|this|those|the\s+lesions?|the\s+larger)\b")
+_REFERS_TO_PREVIOUS = re.compile(
+    r"^(?:the\s+)?(?:largest|biggest|it|they|these|this|those|the\s+lesions?|the\s+larger)\b"
+)
 
 
 @dataclass(frozen=True)
 class _Mention:
+    """A term of a finding at `start` to `end` of a clause."""
+
     finding: str
     certainty: Certainty
     start: int
@@ -28,29 +32,29 @@ class _Mention:
 
 
 def label_report(text: str) -> tuple[FindingStatement, ...]:
-    """One statement for each of the 18 chest findings, in their order; what the text does not mention is absent."""
+    """Returns one statement for each of the 18 chest findings, in their order; findings not mentioned are absent."""
     mentions: list[_Mention] = []
     for sentence in split_sentences(text):
-        found = _mentions(sentence)
-        if not found and mentions and _REFERS_BACK.match(sentence.lower()):
-            found = _added_to(mentions[-1], sentence.lower())
+        found = _find_mentions(sentence)
+        if not found and mentions and _REFERS_TO_PREVIOUS.match(sentence.lower()):
+            found = _follow_up(mentions[-1], sentence.lower())
         mentions += found
-    stated = {statement.name: statement for statement in _merged(mentions)}
+    stated = {statement.name: statement for statement in _merge(mentions)}
     return tuple(stated.get(kind.name, FindingStatement(kind.name, Certainty.ABSENT)) for kind in CHEST_FINDINGS)
 
 
 def label_sentence(text: str) -> tuple[FindingStatement, ...]:
-    """The findings that a sentence mentions, to state, doubt or deny them, in the order of the vocabulary."""
-    return _merged(_mentions(text))
+    """Returns the findings that a sentence mentions as present, uncertain or absent, in the order of the vocabulary."""
+    return _merge(_find_mentions(text))
 
 
-def _mentions(sentence: str) -> list[_Mention]:
+def _find_mentions(sentence: str) -> list[_Mention]:
     mentions: list[_Mention] = []
     before, words = "", " ".join(sentence.lower().split())
-    if not ANY_TERM.search(words):  # most sentences of a report; a fifth of the time of trying each term
+    if not ANY_TERM.search(words):  # true of most sentences, and five times faster than trying each term
         return []
     for clause in split_clauses(without_history(words)):
-        here, said_before = [], before
+        in_clause, text_before = [], before
         before += f"{clause} "
         for term in TERMS:
             matches = list(term.pattern.finditer(clause))
@@ -62,77 +66,82 @@ def _mentions(sentence: str) -> list[_Mention]:
                 certainty = term.certainty
                 if certainty is Certainty.PRESENT:
                     certainty = certainty_of(clause, found.start(), found.end())
-                here.append(_Mention(term.finding, certainty, found.start(), found.end()))
-        if not here:
+                in_clause.append(_Mention(term.finding, certainty, found.start(), found.end()))
+        if not in_clause:
             continue
-        here.sort(key=lambda mention: mention.start)
-        for sort in (places_in(clause, said_before), degrees_in(clause), sizes_in(clause)):
-            here = _with_placed(here, sort, clause)
-        mentions += here
+        in_clause.sort(key=lambda mention: mention.start)
+        for qualifiers in (find_locations(clause, text_before), find_degrees(clause), find_sizes(clause)):
+            in_clause = _assign_qualifiers(in_clause, qualifiers, clause)
+        mentions += in_clause
     return mentions
 
 
-def _with_placed(mentions: list[_Mention], placed: tuple[Placed, ...], clause: str) -> list[_Mention]:
-    """Gives each mention the words that belong to it; one sort of words at a time."""
-    given: dict[int, list[Placed]] = {}
-    for words in placed:
-        for index in _owners(mentions, placed, words, clause):
-            given.setdefault(index, []).append(words)
-    return [_and(mention, *given.get(index, [])) for index, mention in enumerate(mentions)]
+def _assign_qualifiers(mentions: list[_Mention], qualifiers: tuple[Qualifier, ...], clause: str) -> list[_Mention]:
+    """Returns the mentions with the qualifiers, all of one type, that belong to each."""
+    assigned: dict[int, list[Qualifier]] = {}
+    for qualifier in qualifiers:
+        for index in _owners(mentions, qualifiers, qualifier, clause):
+            assigned.setdefault(index, []).append(qualifier)
+    return [_qualified(mention, *assigned.get(index, [])) for index, mention in enumerate(mentions)]
 
 
-def _owners(mentions: list[_Mention], placed: tuple[Placed, ...], words: Placed, clause: str) -> list[int]:
-    """Which mentions the words belong to: the one they stand in or right before, else those listed before them."""
+def _owners(
+    mentions: list[_Mention], qualifiers: tuple[Qualifier, ...], qualifier: Qualifier, clause: str
+) -> list[int]:
+    """Returns the indices of the mentions that a qualifier belongs to.
+
+    These are the mention that overlaps it or follows it directly, else those listed before it.
+    """
     for index, mention in enumerate(mentions):
-        between = clause[words.end : mention.start]
-        if words.start < mention.end and words.end > mention.start:
+        between = clause[qualifier.end : mention.start]
+        if qualifier.start < mention.end and qualifier.end > mention.start:
             return [index]
-        if words.end <= mention.start and not re.search(r"[,()]|\band\b", between) and len(between.split()) <= 3:
+        if qualifier.end <= mention.start and not re.search(r"[,()]|\band\b", between) and len(between.split()) <= 3:
             return [index]
-    before = [index for index, mention in enumerate(mentions) if mention.end <= words.start]
+    before = [index for index, mention in enumerate(mentions) if mention.end <= qualifier.start]
     if not before:
         return list(range(len(mentions)))
     owners = [before[-1]]
     for index in reversed(before[:-1]):
         first = mentions[owners[-1]].start
-        if any(mentions[index].end <= other.start < first for other in placed):
+        if any(mentions[index].end <= other.start < first for other in qualifiers):
             break
         owners.append(index)
     return owners
 
 
-def _and(mention: _Mention, *placed: Placed) -> _Mention:
-    attributes = mention.attributes.union(*(words.attributes for words in placed)) & frozenset(
+def _qualified(mention: _Mention, *qualifiers: Qualifier) -> _Mention:
+    attributes = mention.attributes.union(*(qualifier.attributes for qualifier in qualifiers)) & frozenset(
         allowed_attributes(mention.finding)
     )
-    sizes = [words.size_mm for words in placed if words.size_mm is not None]
+    sizes = [qualifier.size_mm for qualifier in qualifiers if qualifier.size_mm is not None]
     size_mm = max(sizes) if sizes else mention.size_mm
     return _Mention(mention.finding, mention.certainty, mention.start, mention.end, attributes, size_mm)
 
 
-def _added_to(mention: _Mention, sentence: str) -> list[_Mention]:
-    """What a sentence that refers back to a mention adds to it."""
-    if mention.certainty is Certainty.ABSENT:
+def _follow_up(previous: _Mention, sentence: str) -> list[_Mention]:
+    """Returns what a sentence that refers to the previous mention adds to it."""
+    if previous.certainty is Certainty.ABSENT:
         return []
-    return [_and(mention, *places_in(sentence), *degrees_in(sentence), *sizes_in(sentence))]
+    return [_qualified(previous, *find_locations(sentence), *find_degrees(sentence), *find_sizes(sentence))]
 
 
-def _merged(mentions: list[_Mention]) -> tuple[FindingStatement, ...]:
-    """One statement a finding: present if any mention says so, else uncertain, else absent."""
+def _merge(mentions: list[_Mention]) -> tuple[FindingStatement, ...]:
+    """Returns one statement for each finding: present if any mention is, else uncertain, else absent."""
     statements = []
     for kind in CHEST_FINDINGS:
         own = [mention for mention in mentions if mention.finding == kind.name]
         for certainty in Certainty:
-            said = [mention for mention in own if mention.certainty is certainty]
-            if said:
-                statements.append(_statement(kind.name, certainty, said))
+            matching = [mention for mention in own if mention.certainty is certainty]
+            if matching:
+                statements.append(_merge_finding(kind.name, certainty, matching))
                 break
     return tuple(statements)
 
 
-def _statement(name: str, certainty: Certainty, said: list[_Mention]) -> FindingStatement:
+def _merge_finding(name: str, certainty: Certainty, mentions: list[_Mention]) -> FindingStatement:
     if certainty is Certainty.ABSENT:
         return FindingStatement(name, certainty)
-    sizes = [mention.size_mm for mention in said if mention.size_mm is not None]
-    attributes = frozenset[str]().union(*(mention.attributes for mention in said))
+    sizes = [mention.size_mm for mention in mentions if mention.size_mm is not None]
+    attributes = frozenset[str]().union(*(mention.attributes for mention in mentions))
     return FindingStatement(name, certainty, attributes, max(sizes) if sizes else None)

@@ -1,4 +1,4 @@
-"""Where a clause places its findings, how marked and how large it calls them."""
+"""Finds the locations, degrees and sizes that a clause states."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from msvlm.findings import LEFT, RIGHT
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Words in a clause that say something of a finding: `attributes`, or a size.
+class Qualifier:
+    """Words in a clause that qualify a finding by attributes or by a size.
 
     Attributes:
-        start, end: where they stand in the clause.
+        start, end: their position in the clause.
         attributes: of `msvlm.findings.ATTRIBUTES`.
-        size_mm: largest of the numbers given together.
+        size_mm: the largest of the numbers stated together.
     """
 
     start: int
@@ -44,7 +44,7 @@ _SEGMENT = re.compile(
     """,
     re.VERBOSE,
 )
-"""Segments that lie in one lobe only, where their lobe is not named behind them."""
+"""Segments that lie in one lobe only, unless the text names their lobe after them."""
 _SIDE_WORD = re.compile(
     r"\b(?P<both>both\s+(?:lungs?|sides?|hemithora\w+|upper|lower|pleura\w*)|bilateral(?:ly)?|each\s+side)\b|\b(?P<side>right|left)(?:-sided)?\b"
     r"(?!\s+(?:atri\w+|ventric\w+|subclavian|jugular|main\s+coronary|coronary|heart|anterior\s+descending|circumflex))"
@@ -60,42 +60,42 @@ _SIZE = re.compile(
 )
 
 
-def places_in(clause: str, before: str = "") -> tuple[Placed, ...]:
-    """Sides and lobes that a lower-case clause names, in order; a lobe states its side too.
+def find_locations(clause: str, before: str = "") -> tuple[Qualifier, ...]:
+    """Returns the sides and lobes that a lower-case clause names, in order; a lobe implies its side.
 
-    "The lower lobes" are those of both sides. A lobe or segment without a side takes the nearest side named before it
-    in the clause, or in the sentence, of which `before` is what stands before the clause.
+    "The lower lobes" are those of both sides. A lobe or segment without a side takes the last side named before it in
+    the sentence; `before` is the text of the sentence before the clause.
     """
-    found: list[Placed] = []
+    found: list[Qualifier] = []
     for lobe in _LOBE.finditer(clause):
-        found.append(Placed(lobe.start(), lobe.end(), _lobes(lobe, before + clause[: lobe.start()])))
-    taken = [(place.start, place.end) for place in found]
+        found.append(Qualifier(lobe.start(), lobe.end(), _lobes(lobe, before + clause[: lobe.start()])))
+    taken = [(location.start, location.end) for location in found]
     for segment in _SEGMENT.finditer(clause):
         lobes = _lobes_of_segment(segment, before + clause[: segment.start()])
         if lobes and not any(start < segment.end() and segment.start() < end for start, end in taken):
-            found.append(Placed(segment.start(), segment.end(), lobes))
-    taken = [(place.start, place.end) for place in found]
+            found.append(Qualifier(segment.start(), segment.end(), lobes))
+    taken = [(location.start, location.end) for location in found]
     for side in _SIDE_WORD.finditer(clause):
         if not any(start <= side.start() < end for start, end in taken):
             sides = frozenset({RIGHT, LEFT}) if side["both"] else frozenset({side["side"]})
-            found.append(Placed(side.start(), side.end(), sides))
-    return tuple(sorted(found, key=lambda place: place.start))
+            found.append(Qualifier(side.start(), side.end(), sides))
+    return tuple(sorted(found, key=lambda location: location.start))
 
 
-def degrees_in(clause: str) -> tuple[Placed, ...]:
-    """Degrees that a lower-case clause names, in order."""
+def find_degrees(clause: str) -> tuple[Qualifier, ...]:
+    """Returns the degrees that a lower-case clause names, in order."""
     return tuple(
-        Placed(found.start(), found.end(), frozenset({str(found.lastgroup)})) for found in _DEGREE.finditer(clause)
+        Qualifier(found.start(), found.end(), frozenset({str(found.lastgroup)})) for found in _DEGREE.finditer(clause)
     )
 
 
-def sizes_in(clause: str) -> tuple[Placed, ...]:
-    """Sizes that a lower-case clause gives, in order, in mm."""
+def find_sizes(clause: str) -> tuple[Qualifier, ...]:
+    """Returns the sizes that a lower-case clause states, in order, in mm."""
     sizes = []
     for found in _SIZE.finditer(clause):
         numbers = [float(number.replace(",", ".")) for number in re.findall(r"\d+(?:[.,]\d+)?", found["numbers"])]
         scale = 10.0 if found["unit"].startswith("c") else 1.0
-        sizes.append(Placed(found.start(), found.end(), size_mm=max(numbers) * scale))
+        sizes.append(Qualifier(found.start(), found.end(), size_mm=max(numbers) * scale))
     return tuple(sizes)
 
 
@@ -120,7 +120,7 @@ def _lobes_of_segment(segment: re.Match[str], before: str) -> frozenset[str]:
 
 
 def _sides(word: str | None, before: str) -> set[str]:
-    """The sides that a word names, or, where there is none, the last such word before."""
+    """Returns the sides that a word names; without a word, those of the last such word in `before`."""
     if word is None:
         earlier = re.findall(rf"\b(?:{_SIDE})\b", before)
         word = earlier[-1] if earlier else None
@@ -130,6 +130,6 @@ def _sides(word: str | None, before: str) -> set[str]:
 
 
 def _with_sides(sides: set[str], levels: set[str]) -> frozenset[str]:
-    """The lobes at these levels on these sides, and the sides; the left lung has no middle lobe."""
+    """Returns the lobes at these levels on these sides, and the sides; the left lung has no middle lobe."""
     lobes = {f"{side} {level} lobe" for side in sides for level in levels if (side, level) != (LEFT, "middle")}
     return frozenset(lobes | sides)

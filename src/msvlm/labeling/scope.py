@@ -1,4 +1,4 @@
-"""What a clause says of a term in it: that the thing is there, that it may be, or that it is not."""
+"""Sentences, clauses, and whether a clause states a term in it as present, uncertain or absent."""
 
 import re
 
@@ -6,10 +6,10 @@ from msvlm.findings import Certainty
 
 _SENTENCE_END = re.compile(
     r"""
-    (?<=[a-z)\]][.!?;])\s+(?=["'(]?[A-Z0-9•*-])   # a stop after a word, before what can begin a sentence
+    (?<=[a-z)\]][.!?;])\s+(?=["'(]?[A-Z0-9•*-])   # a full stop after a word, before the start of a sentence
     |(?<=\d\.)\s+(?=[A-Z])                       # a stop after a number
     |(?<=mm\.)\s+|(?<=cm\.)\s+
-    |\s*[\n•·"“”]+\s*                            # lists as reports write them
+    |\s*[\n•·"“”]+\s*                            # list items
     """,
     re.VERBOSE,
 )
@@ -70,7 +70,7 @@ _IS_HISTORY = re.compile(
     rf"^in\s+(?:the\s+)?(?:patient'?s?\s+)?{_EARLIER}(?:\s+of\s+the\s+patient)?,?\s+there\s+(?:is|are|was|were)\b"
 )
 _NEGATION_WITHIN = re.compile(r"\b(?:not|no|neither|nor|without)\b")
-_OTHERS_THAN = re.compile(
+_OTHER_THAN = re.compile(
     rf"^(?:\s+(?:is|are|was|were)\s+{_SEEN})?\s+(?:other\s+than|apart\s+from|besides)\b.*\bones?\b"
 )
 _SCOPE_END = re.compile(
@@ -78,7 +78,7 @@ _SCOPE_END = re.compile(
 )
 _POSITIVE_PREDICATE = re.compile(rf"\b(?:is|are|was|were|been)\s+{_SEEN}|\bthere\s+(?:is|are|was|were)\b")
 
-_DOUBT_BEFORE = re.compile(
+_UNCERTAINTY_BEFORE = re.compile(
     r"""
     \bpossib(?:le|ly)\b|\bprobab(?:le|ly)\b|\bsuspicio(?:us|n)\b|\bsuspected\b|\bquestionable\b|\bequivocal\b
     |\b(?:may|might|could)\s+(?:be|represent|reflect|correspond|indicate|suggest)\b|\bpresumed\b|\blikely\b
@@ -86,7 +86,7 @@ _DOUBT_BEFORE = re.compile(
     """,
     re.VERBOSE,
 )
-_DOUBT_AFTER = re.compile(
+_UNCERTAINTY_AFTER = re.compile(
     r"""
     \bc(?:an|ould)\s?not\s+be\s+(?:\w+ly\s+)?(?:excluded|ruled\s+out)\b|\b(?:is|are)\s+(?:suspected|possible|questionable)\b
     |\bmay\s+be\s+present\b|\bis\s+not\s+(?:certain|excluded)\b|\bnot\s+(?:entirely\s+)?excluded\b|^\s*\?
@@ -96,12 +96,12 @@ _DOUBT_AFTER = re.compile(
 
 
 def split_sentences(text: str) -> tuple[str, ...]:
-    """The sentences and list items of a report, in order, without the blanks around them."""
+    """Returns the sentences and list items of a report, in order, stripped of surrounding blanks."""
     return tuple(sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip())
 
 
 def without_history(sentence: str) -> str:
-    """A lower-case sentence without what it says of an earlier examination; empty where it speaks of that alone.
+    """Returns a lower-case sentence without its references to earlier examinations; empty if it has no other content.
 
     "The effusion, which was seen in the previous examination, is not seen" denies the effusion.
     """
@@ -111,9 +111,9 @@ def without_history(sentence: str) -> str:
 
 
 def split_clauses(sentence: str) -> tuple[str, ...]:
-    """The parts of a lower-case sentence that each make one statement; a list under one verb stays in one part.
+    """Returns the clauses of a lower-case sentence; a list under one verb stays in one clause.
 
-    A comma or an "and" parts two clauses only where each side of it has a verb of its own.
+    A comma or an "and" separates two clauses only if both sides have a verb.
     """
     clauses: list[str] = []
     for part in _HARD_BREAK.split(sentence):
@@ -133,30 +133,34 @@ def split_clauses(sentence: str) -> tuple[str, ...]:
 
 
 def certainty_of(clause: str, start: int, end: int) -> Certainty:
-    """How a lower-case clause speaks of the term at `start` to `end` in it."""
+    """Returns the certainty with which a lower-case clause states the term at `start` to `end` in it."""
     before, term, after = clause[:start], clause[start:end], clause[end:]
-    if _OTHERS_THAN.search(after):
+    if _OTHER_THAN.search(after):
         return Certainty.PRESENT
-    if _is_in_scope(_DOUBT_AFTER, after) or _doubt_is_in_parentheses(before, after):
+    if _is_before_cue(_UNCERTAINTY_AFTER, after) or _is_in_doubtful_parentheses(before, after):
         return Certainty.UNCERTAIN
-    if _NEGATION_WITHIN.search(term) or _reaches(_NEGATION_BEFORE, before) or _is_in_scope(_NEGATION_AFTER, after):
+    if (
+        _NEGATION_WITHIN.search(term)
+        or _is_after_cue(_NEGATION_BEFORE, before)
+        or _is_before_cue(_NEGATION_AFTER, after)
+    ):
         return Certainty.ABSENT
-    return Certainty.UNCERTAIN if _reaches(_DOUBT_BEFORE, before) else Certainty.PRESENT
+    return Certainty.UNCERTAIN if _is_after_cue(_UNCERTAINTY_BEFORE, before) else Certainty.PRESENT
 
 
-def _reaches(cue: re.Pattern[str], before: str) -> bool:
-    """Whether the last cue before a term still governs it."""
+def _is_after_cue(cue: re.Pattern[str], before: str) -> bool:
+    """Returns whether the term is in the scope of the last cue before it."""
     found = list(cue.finditer(before))
     return bool(found) and not _SCOPE_END.search(before, found[-1].end())
 
 
-def _is_in_scope(cue: re.Pattern[str], after: str) -> bool:
-    """Whether the first cue behind a term governs it: no other statement is made in between."""
+def _is_before_cue(cue: re.Pattern[str], after: str) -> bool:
+    """Returns whether the term is in the scope of the first cue after it: no other predicate stands in between."""
     found = cue.search(after)
     return found is not None and not _POSITIVE_PREDICATE.search(after, 0, found.start())
 
 
-def _doubt_is_in_parentheses(before: str, after: str) -> bool:
-    """Whether the term stands in parentheses that end in a question mark."""
+def _is_in_doubtful_parentheses(before: str, after: str) -> bool:
+    """Returns whether the term is in parentheses that end with a question mark."""
     closing = re.match(r"[^()]*\?\s*\)", after)
     return closing is not None and before.count("(") > before.count(")")

@@ -1,4 +1,4 @@
-"""Which words name which of the 18 chest findings, and what must stand near them, or must not, for them to do so."""
+"""Terms: the words that name each of the 18 chest findings, and the context that they require or exclude."""
 
 import re
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from msvlm.findings import Certainty
 
 @dataclass(frozen=True)
 class Term:
-    """Words that name a finding. All patterns are matched on lower-case text.
+    """Words that name a finding; all patterns match lower-case text.
 
     Attributes:
         finding: name of a `FindingKind`.
         pattern: the words.
-        needs: must be found in the same clause.
-        unless: must not be found in the same clause.
-        certainty: what the words say by themselves; a negation turns only `PRESENT`.
+        needs: must match in the same clause.
+        unless: must not match in the same clause.
+        certainty: that of the words by themselves; cues of negation and uncertainty apply to `PRESENT` only.
     """
 
     finding: str
@@ -54,10 +54,8 @@ _LUNG = (
     r"lungs?\b|pulmon|parenchymal\s+nod|(?:upper|middle|lower)\s+lobe|lingul|fissure|subpleural|bronch|apex|apical"
     r"|apices|hemithora|basal"
 )
-_NAMED_OTHERWISE = (
-    r"sequel|fibro|band|atelec|consolid|mosaic|pleuroparenchym|pleural|nodul|\bfat\b|\bfatty|thym|emphysem"
-)
-"""With these, "density" is not an opacity of its own."""
+_OTHER_FINDING = r"sequel|fibro|band|atelec|consolid|mosaic|pleuroparenchym|pleural|nodul|\bfat\b|\bfatty|thym|emphysem"
+"""Names of other findings, with which "density" is not a lung opacity."""
 
 TERMS: tuple[Term, ...] = (
     _term(
@@ -158,7 +156,7 @@ TERMS: tuple[Term, ...] = (
         "lung_opacity",
         r"\bdensity\s+increases?\b|\bincreases?\s+in\s+density\b|\bincreased\s+density\b|\bdependent\s+densit\w+",
         needs=r"lung|lobe\b|lobes\b|parenchym",
-        unless=rf"{_OTHER_ORGAN}|{_NAMED_OTHERWISE}",
+        unless=rf"{_OTHER_ORGAN}|{_OTHER_FINDING}",
     ),
     _term(
         "pulmonary_fibrotic_sequela",
@@ -201,4 +199,4 @@ TERMS: tuple[Term, ...] = (
 )
 
 ANY_TERM = re.compile("|".join(f"(?:{term.pattern.pattern})" for term in TERMS), re.VERBOSE)
-"""Is found where any term is."""
+"""Matches wherever any term does."""

@@ -1,4 +1,4 @@
-"""Canvas: a voxel grid in mm on which anatomy and lesions are painted, and which remembers who painted what last.
+"""Canvas: a voxel grid in mm on which anatomy and lesions are painted.
 
 Frame of the canvas: x to the patient's left, y to posterior, z to superior, mm; x and y are 0 in the middle of the
 field, z is 0 in the lowest slice. Voxels are (slices, rows, columns); points are (z, y, x).
@@ -17,7 +17,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the grid, and the coordinates of its voxels in mm, shaped to broadcast against it."""
+    """A part of the grid, and its voxels' coordinates in mm, shaped to broadcast against it."""
 
     index: tuple[slice, slice, slice]
     z: Volume
@@ -30,38 +30,41 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Under:
-    """Voxels that a lesion painted, as flat indices, and the HU that they had before."""
+class Overpainted:
+    """Voxels that a lesion painted, as flat indices, and their HU before."""
 
-    places: NDArray[np.int64]
-    hu: Volume
+    flat: NDArray[np.int64]
+    hu_before: Volume
 
 
 @dataclass
 class Canvas:
-    """The painted HU values, and for every voxel the number of the lesion that painted it last (0: none).
+    """The painted HU values, and the lesion that painted each voxel last.
 
     Attributes:
         shape: (slices, rows, columns).
         spacing_mm: (slice gap, row spacing, column spacing).
-        base_z: what is subtracted from the slices' heights, so that anatomy can be placed from the lungs' base.
+        base_z: height in mm of z = 0 above the lowest slice, so that anatomy can be placed from the base of the lungs.
+        hu: the painted values.
+        labels: number of the lesion that painted a voxel last; 0 for none.
+        z, y, x: coordinates in mm, shaped to broadcast.
     """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     base_z: float = 0.0
     hu: Volume = field(init=False)
-    owner: NDArray[np.int16] = field(init=False)
+    labels: NDArray[np.int16] = field(init=False)
     z: Volume = field(init=False)
     y: Volume = field(init=False)
     x: Volume = field(init=False)
-    _under: dict[int, list[Under]] = field(init=False, default_factory=dict)
+    _overpainted: dict[int, list[Overpainted]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         slices, rows, columns = self.shape
         gap, row_mm, column_mm = self.spacing_mm
         self.hu = np.full(self.shape, -1000.0, dtype=np.float32)
-        self.owner = np.zeros(self.shape, dtype=np.int16)
+        self.labels = np.zeros(self.shape, dtype=np.int16)
         self.z = (np.arange(slices) * gap - self.base_z).astype(np.float32)[:, None, None]
         self.y = ((np.arange(rows) - (rows - 1) / 2) * row_mm).astype(np.float32)[None, :, None]
         self.x = ((np.arange(columns) - (columns - 1) / 2) * column_mm).astype(np.float32)[None, None, :]
@@ -71,7 +74,7 @@ class Canvas:
         return float(np.prod(self.spacing_mm)) / 1000.0
 
     def box(self, low: Point, high: Point) -> Box:
-        """The part of the grid between two corners; empty where it lies outside."""
+        """Returns the part of the grid between two corners; empty outside the grid."""
         axes = (self.z.ravel(), self.y.ravel(), self.x.ravel())
         ranges = [
             slice(int(np.searchsorted(axis, low[i])), int(np.searchsorted(axis, high[i], side="right")))
@@ -84,12 +87,12 @@ class Canvas:
         return Box((slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])), self.z, self.y, self.x)
 
     def ellipsoid(self, centre: Point, radii_mm: Point) -> tuple[Box, Mask]:
-        """The voxels whose centres lie in an axis-parallel ellipsoid, as a box and a mask within it."""
+        """Returns the voxels whose centres lie in an axis-parallel ellipsoid, as a box and a mask within it."""
         box = self.box(centre - radii_mm, centre + radii_mm)
-        return box, ellipsoid_share(box, centre, radii_mm) <= 1.0
+        return box, ellipsoid_distance(box, centre, radii_mm) <= 1.0
 
     def tube(self, path: Points, radii_mm: NDArray[np.float64]) -> tuple[Box, Mask]:
-        """The voxels within a tube along a path (points, 3) with a radius at each point."""
+        """Returns the voxels within a tube along a path (points, 3) with a radius at each point."""
         reach = float(radii_mm.max())
         box = self.box(path.min(axis=0) - reach, path.max(axis=0) + reach)
         inside = np.zeros(box.shape, dtype=bool)
@@ -104,52 +107,54 @@ class Canvas:
         return box, inside
 
     def paint(self, box: Box, mask: Mask, hu: float | Volume, lesion: int = 0) -> None:
-        """Paints the masked voxels of a box; `hu` is a number or broadcasts against the box."""
+        """Paints the masked voxels of a box; `hu` is a number or broadcasts against the box; `lesion` 0 is anatomy."""
         view = self.hu[box.index]
         if lesion:
-            self._remember(box, mask & (self.owner[box.index] != lesion), lesion)
-            self.owner[box.index][mask] = lesion
+            self._record(box, mask & (self.labels[box.index] != lesion), lesion)
+            self.labels[box.index][mask] = lesion
         view[mask] = np.broadcast_to(hu, view.shape)[mask] if isinstance(hu, np.ndarray) else hu
 
     def mark(self, mask: Mask, lesion: int) -> None:
-        """Gives the masked voxels of the whole grid to a lesion that is made of the anatomy itself."""
-        self.owner[mask] = lesion
+        """Labels masked voxels of the whole grid as a lesion without painting: the anatomy itself is the lesion."""
+        self.labels[mask] = lesion
 
-    def under(self, lesion: int) -> Under:
-        """What lay under a lesion when it was painted."""
-        pieces = self._under.get(lesion, [])
-        if not pieces:
-            return Under(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-        return Under(np.concatenate([piece.places for piece in pieces]), np.concatenate([piece.hu for piece in pieces]))
+    def overpainted(self, lesion: int) -> Overpainted:
+        """Returns all voxels that a lesion painted, and their HU before."""
+        parts = self._overpainted.get(lesion, [])
+        if not parts:
+            return Overpainted(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        return Overpainted(
+            np.concatenate([part.flat for part in parts]), np.concatenate([part.hu_before for part in parts])
+        )
 
-    def _remember(self, box: Box, fresh: Mask, lesion: int) -> None:
-        places = np.nonzero(fresh)
+    def _record(self, box: Box, unlabelled: Mask, lesion: int) -> None:
+        indices = np.nonzero(unlabelled)
         starts = [part.start for part in box.index]
-        grid = tuple(place + start for place, start in zip(places, starts, strict=True))
+        grid = tuple(index + start for index, start in zip(indices, starts, strict=True))
         flat = np.ravel_multi_index(grid, self.shape)
-        self._under.setdefault(lesion, []).append(Under(flat, self.hu[box.index][fresh]))
+        self._overpainted.setdefault(lesion, []).append(Overpainted(flat, self.hu[box.index][unlabelled]))
 
     def splat(self, points: Points, amounts_hu: NDArray[np.float64], ceiling_hu: float, within: Mask) -> None:
-        """Adds thin things within a mask: each point lends its HU to the 8 voxels around it, up to a ceiling."""
-        place = (points - (self.z.flat[0], self.y.flat[0], self.x.flat[0])) / np.array(self.spacing_mm)
-        inside = ((place >= 0) & (place < np.array(self.shape) - 1)).all(axis=1)
-        place, amounts_hu = place[inside], amounts_hu[inside]
-        low = np.floor(place).astype(np.int64)
-        share = place - low
+        """Spreads the HU of each point over the 8 voxels around it, within a mask and up to a ceiling."""
+        position = (points - (self.z.flat[0], self.y.flat[0], self.x.flat[0])) / np.array(self.spacing_mm)
+        inside = ((position >= 0) & (position < np.array(self.shape) - 1)).all(axis=1)
+        position, amounts_hu = position[inside], amounts_hu[inside]
+        low = np.floor(position).astype(np.int64)
+        fraction = position - low
         corners = np.array(list(np.ndindex(2, 2, 2)))
         strides = np.array((self.shape[1] * self.shape[2], self.shape[2], 1))
         flat = ((low @ strides)[:, None] + corners @ strides).ravel()
-        weights = np.prod(np.where(corners[None] == 1, share[:, None], 1.0 - share[:, None]), axis=2)
-        touched, inverse = np.unique(flat, return_inverse=True)
+        weights = np.prod(np.where(corners[None] == 1, fraction[:, None], 1.0 - fraction[:, None]), axis=2)
+        voxels, inverse = np.unique(flat, return_inverse=True)
         total = np.bincount(inverse, weights=(weights * amounts_hu[:, None]).ravel())
-        keep = within.reshape(-1)[touched]
-        touched, total = touched[keep], total[keep]
-        grey = self.hu.reshape(-1)
-        grey[touched] = np.maximum(grey[touched], np.minimum(grey[touched] + total, ceiling_hu))
+        keep = within.reshape(-1)[voxels]
+        voxels, total = voxels[keep], total[keep]
+        hu = self.hu.reshape(-1)
+        hu[voxels] = np.maximum(hu[voxels], np.minimum(hu[voxels] + total, ceiling_hu))
 
 
-def ellipsoid_share(box: Box, centre: Point, radii_mm: Point) -> Volume:
-    """Squared distance from the centre of an ellipsoid, 1 on its surface."""
+def ellipsoid_distance(box: Box, centre: Point, radii_mm: Point) -> Volume:
+    """Returns the squared distance from the centre of an ellipsoid, scaled to 1 on its surface."""
     z, y, x = (
         ((axis - np.float32(middle)) / np.float32(radius)) ** 2
         for axis, middle, radius in zip((box.z, box.y, box.x), centre, radii_mm, strict=True)
@@ -158,7 +163,7 @@ def ellipsoid_share(box: Box, centre: Point, radii_mm: Point) -> Volume:
 
 
 def smooth_field(box: Box, generator: np.random.Generator, wavelength_mm: float, terms: int = 5) -> Volume:
-    """A smooth random field of about unit variance whose blobs are about half a wavelength wide."""
+    """Returns a smooth random field of about unit variance, with blobs about half a wavelength wide."""
     total = np.zeros(box.shape, dtype=np.float32)
     for _ in range(terms):
         direction = generator.normal(size=3)
@@ -174,7 +179,7 @@ def smooth_field(box: Box, generator: np.random.Generator, wavelength_mm: float,
 
 
 def dense_path(corners: Points, step_mm: float) -> Points:
-    """Points along a polyline (corners, 3), at most `step_mm` apart."""
+    """Returns points along a polyline (corners, 3), at most `step_mm` apart."""
     pieces = []
     for start, end in zip(corners[:-1], corners[1:], strict=True):
         count = max(2, int(np.linalg.norm(end - start) / step_mm) + 2)

@@ -1,4 +1,4 @@
-"""write_report(): the truth about a synthetic study as a radiologist would dictate it."""
+"""write_report(): the ground truth of a synthetic study as a radiologist's report."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class WrittenReport:
 def write_report(
     generator: np.random.Generator, truth: tuple[FindingStatement, ...], lesions: tuple[Lesion, ...]
 ) -> WrittenReport:
-    """States or denies all 18 findings, organ by organ, then sums up what is there."""
+    """States or denies all 18 findings in the order of the phrasebook; the impression sums up those present."""
     by_name = {statement.name: statement for statement in truth}
     denied: set[str] = set()
     findings, impression = [], []
@@ -28,19 +28,19 @@ def write_report(
         statement = by_name[phrases.name]
         if statement.certainty is Certainty.PRESENT:
             own = [lesion for lesion in lesions if lesion.finding == phrases.name]
-            findings += _stated(generator, phrases, statement, own)
-            impression.append(_filled(generator, _one(generator, phrases.brief), phrases, statement, own[0].kind))
+            findings += _state(generator, phrases, statement, own)
+            impression.append(_fill(generator, _choose(generator, phrases.brief), phrases, statement, own[0].kind))
         elif phrases.name not in denied:
-            sentence, names = _denied(generator, phrases, by_name, denied)
+            sentence, names = _deny(generator, phrases, by_name, denied)
             findings.append(sentence)
             denied.update(names)
     if not impression:
-        impression.append(_one(generator, chest_phrasebook().normal_impressions))
+        impression.append(_choose(generator, chest_phrasebook().normal_impressions))
     return WrittenReport(" ".join(findings), " ".join(impression))
 
 
-def place_words(attributes: frozenset[str]) -> str:
-    """Where the lobes or, without lobes, the sides among the attributes are, with the preposition."""
+def describe_location(attributes: frozenset[str]) -> str:
+    """Returns the lobes or, without lobes, the sides among the attributes as words, with the preposition."""
     levels = {
         side: [lobe.split()[1] for lobe in LOBES if lobe in attributes and lobe.startswith(side)]
         for side in (RIGHT, LEFT)
@@ -59,33 +59,33 @@ def place_words(attributes: frozenset[str]) -> str:
     return "in both lungs" if len(sides) == 2 else f"in the {sides[0]} lung" if sides else ""
 
 
-def _stated(
+def _state(
     generator: np.random.Generator, phrases: FindingPhrases, statement: FindingStatement, lesions: list[Lesion]
 ) -> list[str]:
-    """One sentence for the finding, or one for each of a few nodules."""
+    """Returns one sentence for the finding, or one for each of a few nodules."""
     if phrases.several and len(lesions) > 1:
         if len(lesions) > 3 or generator.random() < 0.4:
             return [_several(generator, phrases, statement)]
         own = [
             FindingStatement(lesion.finding, Certainty.PRESENT, lesion.attributes, lesion.size_mm) for lesion in lesions
         ]
-        return [_filled(generator, _one(generator, phrases.present), phrases, one) for one in own]
-    return [_filled(generator, _one(generator, phrases.present), phrases, statement, lesions[0].kind)]
+        return [_fill(generator, _choose(generator, phrases.present), phrases, one) for one in own]
+    return [_fill(generator, _choose(generator, phrases.present), phrases, statement, lesions[0].kind)]
 
 
 def _several(generator: np.random.Generator, phrases: FindingPhrases, statement: FindingStatement) -> str:
-    size = _size_words(generator, statement.size_mm)
-    return _one(generator, phrases.several).format(where=place_words(statement.attributes), size=size)
+    size = _describe_size(generator, statement.size_mm)
+    return _choose(generator, phrases.several).format(where=describe_location(statement.attributes), size=size)
 
 
-def _filled(
+def _fill(
     generator: np.random.Generator, sentence: str, phrases: FindingPhrases, statement: FindingStatement, kind: str = ""
 ) -> str:
     book = chest_phrasebook()
     degree = next((degree for degree in DEGREES if degree in statement.attributes), None)
     sides = [side for side in (RIGHT, LEFT) if side in statement.attributes]
     is_bilateral = len(sides) == 2
-    size = _size_words(generator, statement.size_mm)
+    size = _describe_size(generator, statement.size_mm)
     side = "bilateral" if is_bilateral else "".join(sides)
     if is_bilateral:
         sentence = sentence.replace("There is {a} ", "There are ").replace("{a} {degree}", "{degree}")
@@ -102,9 +102,9 @@ def _filled(
             .replace("is {kind}", "are {kind}")
         )
     filled = sentence.format(
-        degree=_one(generator, book.adjectives_of(phrases, degree)) if degree is not None else "",
-        degree_adverb=_one(generator, book.adverbs[degree]) if degree is not None else "",
-        where=place_words(statement.attributes),
+        degree=_choose(generator, book.adjectives_of(phrases, degree)) if degree is not None else "",
+        degree_adverb=_choose(generator, book.adverbs[degree]) if degree is not None else "",
+        where=describe_location(statement.attributes),
         side=side,
         size=size,
         kind=kind,
@@ -114,41 +114,41 @@ def _filled(
     return filled[0].upper() + filled[1:]
 
 
-def _denied(
+def _deny(
     generator: np.random.Generator, phrases: FindingPhrases, by_name: dict[str, FindingStatement], denied: set[str]
 ) -> tuple[str, set[str]]:
-    """A sentence that denies a finding, and all that it denies."""
+    """Returns a sentence that denies a finding, and the names of all findings that it denies."""
 
     book = chest_phrasebook()
 
-    def is_free(name: str) -> bool:
+    def can_be_denied(name: str) -> bool:
         return by_name[name].certainty is Certainty.ABSENT and name not in denied
 
-    if phrases.name == "pericardial_effusion" and is_free("pleural_effusion") and generator.random() < 0.6:
-        return _one(generator, book.no_effusions), {"pericardial_effusion", "pleural_effusion"}
+    if phrases.name == "pericardial_effusion" and can_be_denied("pleural_effusion") and generator.random() < 0.6:
+        return _choose(generator, book.no_effusions), {"pericardial_effusion", "pleural_effusion"}
     for group in book.denied_together:
-        others = [name for name in group if is_free(name) and name != phrases.name]
+        others = [name for name in group if can_be_denied(name) and name != phrases.name]
         if phrases.name in group and others and generator.random() < 0.35:
             count = min(len(others), int(generator.integers(1, 3)))
             names = [phrases.name, *(str(name) for name in generator.choice(others, size=count, replace=False))]
-            terms = [_one(generator, book.phrases_of(name).terms) for name in names]
-            return _denial(generator, terms), set(names)
+            terms = [_choose(generator, book.phrases_of(name).terms) for name in names]
+            return _denial_of(generator, terms), set(names)
     if generator.random() < 0.25:
-        return _denial(generator, [_one(generator, phrases.terms)]), {phrases.name}
-    return _one(generator, phrases.absent), {phrases.name}
+        return _denial_of(generator, [_choose(generator, phrases.terms)]), {phrases.name}
+    return _choose(generator, phrases.absent), {phrases.name}
 
 
-def _denial(generator: np.random.Generator, terms: list[str]) -> str:
+def _denial_of(generator: np.random.Generator, terms: list[str]) -> str:
     listed = terms[0] if len(terms) == 1 else f"{', '.join(terms[:-1])} or {terms[-1]}"
     book = chest_phrasebook()
-    pattern = _one(generator, book.denials if len(terms) > 1 else book.denials + book.denials_of_one)
+    pattern = _choose(generator, book.denials if len(terms) > 1 else book.denials + book.denials_of_one)
     verb = "are" if listed.endswith("s") and not listed.endswith("is") else "is"
     filled = pattern.format_map({"terms": listed, "is": verb})
     return filled[0].upper() + filled[1:]
 
 
-def _size_words(generator: np.random.Generator, size_mm: float | None) -> str:
-    """Whole millimetres, or now and then centimetres where that loses nothing."""
+def _describe_size(generator: np.random.Generator, size_mm: float | None) -> str:
+    """Returns whole millimetres, or for some sizes from 10 mm on centimetres with one decimal."""
     if size_mm is None:
         return ""
     rounded = round(size_mm)
@@ -158,9 +158,9 @@ def _size_words(generator: np.random.Generator, size_mm: float | None) -> str:
 
 
 def _article(word: str) -> str:
-    """The article before a number or a word."""
+    """Returns the article before a number or a word."""
     return "an" if word.startswith(("8", "11", "18", "a", "e", "i", "o")) else "a"
 
 
-def _one(generator: np.random.Generator, choices: tuple[str, ...]) -> str:
+def _choose(generator: np.random.Generator, choices: tuple[str, ...]) -> str:
     return choices[int(generator.integers(len(choices)))]

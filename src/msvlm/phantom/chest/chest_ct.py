@@ -1,4 +1,4 @@
-"""draw_chest_ct(): a synthetic chest CT with its lesions, the truth about them, and a report."""
+"""draw_chest_ct(): a synthetic chest CT with its lesions, ground truth and report."""
 
 from dataclasses import dataclass
 
@@ -8,29 +8,35 @@ from scipy import ndimage
 
 from msvlm.findings import FindingStatement
 from msvlm.phantom.canvas import Canvas, Volume
-from msvlm.phantom.chest.lesion_plan import Painted, draw_findings, paint_findings
+from msvlm.phantom.chest.lesion_plan import PaintedLesion, paint_findings, sample_findings
 from msvlm.phantom.chest.scene import ScanShape, Scene, draw_scene
-from msvlm.phantom.chest.truth import ENLARGED_HEART_SHARE, Lesion, measure_heart_share, merged_truth, visible_lesions
+from msvlm.phantom.chest.truth import (
+    ENLARGED_HEART_RATIO,
+    Lesion,
+    find_visible_lesions,
+    measure_cardiothoracic_ratio,
+    merge_truth,
+)
 from msvlm.phantom.wording import write_report
 from msvlm.study import Modality, Series, Study, Weighting
 
 __all__ = ["Lesion", "ScanShape", "SyntheticStudy", "draw_chest_ct"]
 
 _SLAB = 16
-"""Slices handled at a time, so that memory does not grow with the scan."""
+"""Slices processed at a time, so that memory does not grow with the scan."""
 _BLUR = np.array((0.14, 0.72, 0.14), dtype=np.float32)
 _GRAIN = np.array((0.45, 1.0, 0.45), dtype=np.float32)
-"""How far noise reaches into the neighbouring pixels, before it is scaled to unit energy."""
+"""Kernel that correlates the noise of neighbouring pixels, before scaling to unit energy."""
 
 
 @dataclass(frozen=True)
 class SyntheticStudy:
-    """A synthetic study, and all that is true of it.
+    """A synthetic study with its ground truth and report.
 
     Attributes:
         study: one axial CT series in HU.
-        lesion_labels: (slices, rows, columns) as the voxels; the label of the lesion that painted a voxel last, or 0.
-        lesions: those that can be seen, in the order of their labels.
+        lesion_labels: (slices, rows, columns) as the voxels; label of the lesion visible in a voxel, or 0.
+        lesions: the visible ones, in the order of their labels.
         truth: one statement for each of the 18 chest findings, in their order, present or absent.
     """
 
@@ -43,36 +49,36 @@ class SyntheticStudy:
 
 
 def draw_chest_ct(seed: int, scan: ScanShape | None = None) -> SyntheticStudy:
-    """A patient, drawn from the seed alone; without a scan's shape, one that fits the patient is drawn too.
+    """Draws a patient that depends on the seed alone; without `scan`, samples a grid that fits the patient.
 
-    What the scan does not reach, and what other lesions hide, is neither in the truth nor in the report.
+    Lesions outside the scan or hidden by others are neither in the truth nor in the report.
     """
     generator = np.random.default_rng(seed)
-    wanted = draw_findings(generator)
+    wanted = sample_findings(generator)
     scene = draw_scene(generator, scan, "cardiomegaly" in wanted)
-    heart_share = measure_heart_share(scene)
-    painted: tuple[Painted, ...] = ()
-    if heart_share >= ENLARGED_HEART_SHARE:
-        painted = (Painted(1, "cardiomegaly"),)
+    cardiothoracic_ratio = measure_cardiothoracic_ratio(scene)
+    painted: tuple[PaintedLesion, ...] = ()
+    if cardiothoracic_ratio >= ENLARGED_HEART_RATIO:
+        painted = (PaintedLesion(1, "cardiomegaly"),)
         scene.canvas.mark(scene.thorax.heart, 1)
     painted += paint_findings(scene, wanted, len(painted))
     blur(scene.canvas)
-    labels, lesions = visible_lesions(scene, painted, heart_share)
-    voxels = with_noise(scene.canvas, generator, scene.thorax.patient.noise_hu)
-    truth = merged_truth(lesions)
+    labels, lesions = find_visible_lesions(scene, painted, cardiothoracic_ratio)
+    voxels = add_noise(scene.canvas, generator, scene.thorax.patient.noise_hu)
+    truth = merge_truth(lesions)
     report = write_report(np.random.default_rng((seed, 1)), truth, lesions)
     study = Study(f"phantom-{seed}", (_series(scene, voxels),))
     return SyntheticStudy(study, labels, lesions, truth, report.findings_text, report.impression_text)
 
 
 def blur(canvas: Canvas) -> None:
-    """Softens borders within slices in place, as a pixel's finite size does."""
+    """Blurs within slices in place, as the finite size of pixels does."""
     for first in range(0, canvas.shape[0], _SLAB):
         canvas.hu[first : first + _SLAB] = _within_slices(canvas.hu[first : first + _SLAB], _BLUR)
 
 
-def with_noise(canvas: Canvas, generator: np.random.Generator, noise_hu: float) -> NDArray[np.int16]:
-    """The scan in whole HU with grainy noise of the given standard deviation, from -1024 to 3071."""
+def add_noise(canvas: Canvas, generator: np.random.Generator, noise_hu: float) -> NDArray[np.int16]:
+    """Returns the scan in whole HU from -1024 to 3071, with correlated noise of the given standard deviation."""
     voxels = np.empty(canvas.shape, dtype=np.int16)
     grain = _GRAIN / np.sqrt((_GRAIN**2).sum())
     for first in range(0, canvas.shape[0], _SLAB):
@@ -85,7 +91,7 @@ def with_noise(canvas: Canvas, generator: np.random.Generator, noise_hu: float) 
 
 
 def _series(scene: Scene, voxels: NDArray[np.int16]) -> Series:
-    """The scan in RAS: the canvas runs to the left and to posterior, so both in-plane steps are negative."""
+    """Returns the scan in RAS: the canvas runs to the left and to posterior, so both in-plane steps are negative."""
     canvas, count = scene.canvas, len(voxels)
     positions = np.zeros((count, 3))
     positions[:, 0] = -float(canvas.x.flat[0])

@@ -1,4 +1,4 @@
-"""Painters of devices and other foreign material; each paints one and names its kind."""
+"""Painters of devices and other foreign material."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ METAL_HU = 2600.0
 
 
 def paint_device(scene: Scene, lesion: int) -> str:
-    """Paints one device, drawn at random; gives its kind."""
+    """Samples and paints one device; returns its kind."""
     painters = {
         "pacemaker": _paint_pacemaker,
         "port catheter": _paint_port,
@@ -24,16 +24,16 @@ def paint_device(scene: Scene, lesion: int) -> str:
 
 
 def _paint_pacemaker(scene: Scene, lesion: int) -> None:
-    """A flat box before the left or right pectoral muscle, and a lead into the heart."""
+    """Paints a flat generator in front of a pectoral muscle, and a lead into the heart."""
     side = 1.0 if scene.generator.random() < 0.75 else -1.0
     patient, heart = scene.thorax.patient, scene.thorax.heart_centre
     front = patient.middle_y - 0.75 * patient.body_half_depth
-    place = np.array((0.90 * patient.lung_height, front, side * 0.52 * patient.body_half_width))
-    box, can = scene.canvas.ellipsoid(place, np.array((23.0, 7.0, 21.0)))
+    position = np.array((0.90 * patient.lung_height, front, side * 0.52 * patient.body_half_width))
+    box, can = scene.canvas.ellipsoid(position, np.array((23.0, 7.0, 21.0)))
     scene.canvas.paint(box, can, METAL_HU, lesion)
     entry = scene.tubes.vena_cava[0] + (-40.0, 0.0, 0.0)
     lead = [
-        place,
+        position,
         np.array((patient.lung_height + 4.0, entry[1] - 14.0, side * 70.0)),
         np.array((entry[0], entry[1], -24.0)),
     ]
@@ -42,16 +42,16 @@ def _paint_pacemaker(scene: Scene, lesion: int) -> None:
 
 
 def _paint_port(scene: Scene, lesion: int) -> None:
-    """A small chamber under the skin, and a catheter into the vena cava."""
+    """Paints a small chamber under the skin, and a catheter into the superior vena cava."""
     side = -1.0 if scene.generator.random() < 0.7 else 1.0
     patient = scene.thorax.patient
     front = patient.middle_y - 0.77 * patient.body_half_depth
-    place = np.array((0.84 * patient.lung_height, front, side * 0.46 * patient.body_half_width))
-    box, chamber = scene.canvas.ellipsoid(place, np.array((13.0, 7.5, 13.0)))
+    position = np.array((0.84 * patient.lung_height, front, side * 0.46 * patient.body_half_width))
+    box, chamber = scene.canvas.ellipsoid(position, np.array((13.0, 7.5, 13.0)))
     scene.canvas.paint(box, chamber, METAL_HU, lesion)
     cava = scene.tubes.vena_cava
     lead = [
-        place,
+        position,
         np.array((patient.lung_height + 6.0, patient.middle_y - 30.0, side * 55.0)),
         cava[len(cava) // 4],
         cava[-8],
@@ -71,7 +71,7 @@ def _paint_gastric_tube(scene: Scene, lesion: int) -> None:
 
 
 def _paint_sternal_wires(scene: Scene, lesion: int) -> None:
-    """Five loops around the breastbone after a sternotomy."""
+    """Paints five loops around the sternum, as after a sternotomy."""
     patient = scene.thorax.patient
     depths = scene.thorax.cavity_half_depth.ravel()
     for height in np.linspace(0.38, 0.86, 5) * patient.lung_height:
@@ -83,7 +83,7 @@ def _paint_sternal_wires(scene: Scene, lesion: int) -> None:
 
 
 def _paint_stent(scene: Scene, lesion: int) -> None:
-    """A metal mesh in the wall of the descending aorta."""
+    """Paints a metal mesh in the wall of the descending aorta."""
     path = scene.tubes.aorta[len(scene.tubes.aorta) // 2 :]
     path = path[(path[:, 0] > 25.0)]
     if len(path) < 4:
@@ -91,13 +91,13 @@ def _paint_stent(scene: Scene, lesion: int) -> None:
     radius = scene.tubes.aorta_radius
     thick = max(1.2, 0.55 * scene.thinnest_mm)
     box, outer = scene.canvas.tube(path, np.full(len(path), radius + 0.6))
-    inner = _same_box(scene, box, path, radius + 0.6 - 1.6 * thick)
+    inner = _tube_in_box(scene, box, path, radius + 0.6 - 1.6 * thick)
     rings = np.mod(box.z, 14.0) < np.float32(max(6.0, scene.canvas.spacing_mm[0]))
     scene.canvas.paint(box, outer & ~inner & rings, METAL_HU, lesion)
 
 
-def _same_box(scene: Scene, box: Box, path: Points, radius: float) -> Mask:
-    """A tube's mask within the box of a wider one."""
+def _tube_in_box(scene: Scene, box: Box, path: Points, radius: float) -> Mask:
+    """Returns the mask of a tube within the box of a wider tube."""
     narrow, mask = scene.canvas.tube(path, np.full(len(path), radius))
     whole = np.zeros(box.shape, dtype=bool)
     part = tuple(
@@ -108,7 +108,7 @@ def _same_box(scene: Scene, box: Box, path: Points, radius: float) -> Mask:
 
 
 def _paint_wire(scene: Scene, lesion: int, corners: Points, radius_mm: float, hu: float = METAL_HU) -> None:
-    """A thin line through corners; as thick as a voxel at least, since metal blooms."""
+    """Paints a line through corners, at least as thick as a voxel since metal blooms."""
     path = dense_path(corners, 1.0)
     reach = max(radius_mm, 0.75 * scene.thinnest_mm)
     box, inside = scene.canvas.tube(path, np.full(len(path), reach))

@@ -1,4 +1,4 @@
-"""Which findings a synthetic patient gets, how many lesions of each, and in what order they are painted."""
+"""Samples the findings of a synthetic patient, and paints their lesions in order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,20 +10,39 @@ from msvlm.phantom.chest import lung_lesions, mediastinal_lesions
 from msvlm.phantom.chest.devices import paint_device
 from msvlm.phantom.chest.scene import Scene
 
-_SHARES = (0.25, 0.29, 0.26, 0.24, 0.29, 0.25, 0.27, 0.25, 0.27, 0.32, 0.32, 0.27, 0.27, 0.24, 0.25, 0.26, 0.24, 0.25)
-"""How often each finding is painted, in the vocabulary's order: roughly CT-RATE's validation split, the rare lifted."""
-_HEALTHY = 0.08
-"""Share of patients without any finding."""
+_PREVALENCE = {
+    "medical_material": 0.25,
+    "arterial_wall_calcification": 0.29,
+    "cardiomegaly": 0.26,
+    "pericardial_effusion": 0.24,
+    "coronary_artery_wall_calcification": 0.29,
+    "hiatal_hernia": 0.25,
+    "lymphadenopathy": 0.27,
+    "emphysema": 0.25,
+    "atelectasis": 0.27,
+    "lung_nodule": 0.32,
+    "lung_opacity": 0.32,
+    "pulmonary_fibrotic_sequela": 0.27,
+    "pleural_effusion": 0.27,
+    "mosaic_attenuation_pattern": 0.24,
+    "peribronchial_thickening": 0.25,
+    "consolidation": 0.26,
+    "bronchiectasis": 0.24,
+    "interlobular_septal_thickening": 0.25,
+}
+"""Share of patients with each finding: about that of CT-RATE's validation split, raised for rare findings."""
+_HEALTHY_SHARE = 0.08
+"""Share of patients without findings."""
 
 
 @dataclass(frozen=True)
-class Painted:
-    """One lesion as it was meant; whether it can be seen is another question.
+class PaintedLesion:
+    """One lesion as painted, visible or not.
 
     Attributes:
         label: its number on the canvas.
         finding: name of a finding.
-        kind: what it is within its finding, for devices.
+        kind: type of device; empty for other findings.
     """
 
     label: int
@@ -31,38 +50,39 @@ class Painted:
     kind: str = ""
 
 
-def draw_findings(generator: np.random.Generator) -> frozenset[str]:
-    """The findings that a patient shall have, each on its own; a few patients have none."""
-    is_healthy = generator.random() < _HEALTHY
-    drawn = (generator.random(len(_SHARES)) < np.array(_SHARES) / (1.0 - _HEALTHY)) & (not is_healthy)
-    return frozenset(name for name, is_drawn in zip(CHEST_FINDING_NAMES, drawn, strict=True) if is_drawn)
+def sample_findings(generator: np.random.Generator) -> frozenset[str]:
+    """Samples the findings of a patient independently of each other; a few patients have none."""
+    is_healthy = generator.random() < _HEALTHY_SHARE
+    thresholds = np.array([_PREVALENCE[name] for name in CHEST_FINDING_NAMES]) / (1.0 - _HEALTHY_SHARE)
+    is_sampled = (generator.random(len(thresholds)) < thresholds) & (not is_healthy)
+    return frozenset(name for name, is_present in zip(CHEST_FINDING_NAMES, is_sampled, strict=True) if is_present)
 
 
-def paint_findings(scene: Scene, wanted: frozenset[str], heart_label: int) -> tuple[Painted, ...]:
-    """Paints the lesions of the wanted findings, wide and faint ones first, small and dense ones last.
+def paint_findings(scene: Scene, wanted: frozenset[str], heart_label: int) -> tuple[PaintedLesion, ...]:
+    """Paints the lesions of the wanted findings: wide and faint ones first, small and dense ones last.
 
-    The enlarged heart is part of the anatomy and has its label already; the others are counted on from it.
+    Labels follow `heart_label`, 1 where the heart is enlarged and labelled already, else 0.
     """
-    painted: list[Painted] = []
+    painted: list[PaintedLesion] = []
     for finding, paint in _PAINTERS:
         if finding in wanted:
             for kind in paint(scene, heart_label + len(painted) + 1):
-                painted.append(Painted(heart_label + len(painted) + 1, finding, kind))
+                painted.append(PaintedLesion(heart_label + len(painted) + 1, finding, kind))
     return tuple(painted)
 
 
-def _choose_lobes(scene: Scene, chances: tuple[float, ...]) -> list[int]:
-    """One or more lobes that the scan holds; `chances` are those of one, two, ... lobes."""
-    there = [lobe for lobe in range(1, 6) if len(scene.places_in(lobe))]
-    count = min(len(there), 1 + int(scene.generator.choice(len(chances), p=chances)))
-    return sorted(int(lobe) for lobe in scene.generator.choice(there, size=count, replace=False)) if there else []
+def _sample_lobes(scene: Scene, probabilities: tuple[float, ...]) -> list[int]:
+    """Samples lobes that the scan covers; `probabilities` are those of one, two, ... lobes."""
+    covered = [lobe for lobe in range(1, 6) if len(scene.points_in(lobe))]
+    count = min(len(covered), 1 + int(scene.generator.choice(len(probabilities), p=probabilities)))
+    return sorted(int(lobe) for lobe in scene.generator.choice(covered, size=count, replace=False)) if covered else []
 
 
 def _in_lobes(
-    paint: Callable[[Scene, int, int], None], chances: tuple[float, ...]
+    paint: Callable[[Scene, int, int], None], probabilities: tuple[float, ...]
 ) -> Callable[[Scene, int], tuple[str, ...]]:
     def paint_in_lobes(scene: Scene, first: int) -> tuple[str, ...]:
-        lobes = _choose_lobes(scene, chances)
+        lobes = _sample_lobes(scene, probabilities)
         for offset, lobe in enumerate(lobes):
             paint(scene, first + offset, lobe)
         return ("",) * len(lobes)
@@ -71,7 +91,7 @@ def _in_lobes(
 
 
 def _nodules(scene: Scene, first: int) -> tuple[str, ...]:
-    lobes = _choose_lobes(scene, (0.6, 0.25, 0.15))
+    lobes = _sample_lobes(scene, (0.6, 0.25, 0.15))
     per_lobe = 2 if scene.generator.random() < 0.3 else 1
     for offset, lobe in enumerate(lobes * per_lobe):
         lung_lesions.paint_nodule(scene, first + offset, lobe)
@@ -80,23 +100,23 @@ def _nodules(scene: Scene, first: int) -> tuple[str, ...]:
 
 def _emphysema(scene: Scene, first: int) -> tuple[str, ...]:
     degree = int(scene.generator.integers(len(DEGREES)))
-    chances = ((0.4, 0.6), (0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 0.4, 0.6))[degree]
+    probabilities = ((0.4, 0.6), (0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 0.4, 0.6))[degree]
     low, high = ((0.16, 0.24), (0.32, 0.42), (0.5, 0.62))[degree]
-    lobes = _choose_lobes(scene, chances)
+    lobes = _sample_lobes(scene, probabilities)
     for offset, lobe in enumerate(lobes):
         lung_lesions.paint_emphysema(scene, first + offset, lobe, scene.generator.uniform(low, high))
     return ("",) * len(lobes)
 
 
-def _sides(generator: np.random.Generator, both: float) -> tuple[bool, ...]:
-    """Right first; true for the right side."""
+def _sample_sides(generator: np.random.Generator, both: float) -> tuple[bool, ...]:
+    """Samples one side or both, right first; true for the right side."""
     if generator.random() < both:
         return True, False
     return (bool(generator.random() < 0.5),)
 
 
 def _mosaic(scene: Scene, first: int) -> tuple[str, ...]:
-    sides = _sides(scene.generator, both=0.6)
+    sides = _sample_sides(scene.generator, both=0.6)
     for offset, is_right in enumerate(sides):
         lung_lesions.paint_mosaic_attenuation(scene, first + offset, is_right)
     return ("",) * len(sides)
@@ -104,7 +124,7 @@ def _mosaic(scene: Scene, first: int) -> tuple[str, ...]:
 
 def _pleural_effusions(scene: Scene, first: int) -> tuple[str, ...]:
     low, high = ((16.0, 24.0), (36.0, 48.0), (64.0, 90.0))[scene.generator.integers(len(DEGREES))]
-    sides = _sides(scene.generator, both=0.45)
+    sides = _sample_sides(scene.generator, both=0.45)
     for offset, is_right in enumerate(sides):
         lung_lesions.paint_pleural_effusion(scene, first + offset, is_right, scene.generator.uniform(low, high))
     return ("",) * len(sides)

@@ -1,4 +1,4 @@
-"""Patient: the measures of a synthetic patient, all lengths in mm."""
+"""Patient: body measures and tissue HU of a synthetic patient, all lengths in mm."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient's measures.
+    """Body measures and tissue HU of one patient.
 
     Attributes:
         cavity_half_width, cavity_half_depth: of the inner chest at its widest.
         wall: muscle and bone between the cavity and the fat under the skin.
         lung_height: from the diaphragm's edge to the apex.
         dome_height: of the diaphragm above its edge.
-        heart_share: transverse width of the heart over that of the inner chest.
+        cardiothoracic_ratio: transverse width of the heart over that of the inner chest.
         body_half_width, body_half_depth: to the skin, arms raised.
         middle_y: where the middle of the cavity lies in the field.
     """
@@ -25,7 +25,7 @@ class Patient:
     fat: float
     lung_height: float
     dome_height: float
-    heart_share: float
+    cardiothoracic_ratio: float
     mediastinum_half_width: float
     vessel_scale: float
     lung_hu: float
@@ -48,8 +48,8 @@ class Patient:
         return self.blood_hu > 80.0
 
 
-def draw_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Patient:
-    """Draws a patient; hearts are clearly normal or clearly enlarged, so that the ratio decides."""
+def sample_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Patient:
+    """Samples a patient; the cardiothoracic ratio is clearly normal or clearly enlarged."""
     half_width = generator.uniform(122.0, 146.0)
     has_contrast = generator.random() < 0.5
     return Patient(
@@ -59,7 +59,7 @@ def draw_patient(generator: np.random.Generator, heart_is_enlarged: bool) -> Pat
         fat=generator.uniform(6.0, 22.0),
         lung_height=generator.uniform(205.0, 255.0),
         dome_height=generator.uniform(36.0, 58.0),
-        heart_share=generator.uniform(0.57, 0.70) if heart_is_enlarged else generator.uniform(0.39, 0.48),
+        cardiothoracic_ratio=generator.uniform(0.57, 0.70) if heart_is_enlarged else generator.uniform(0.39, 0.48),
         mediastinum_half_width=generator.uniform(20.0, 27.0),
         vessel_scale=generator.uniform(0.85, 1.1),
         lung_hu=generator.uniform(-875.0, -835.0),

@@ -1,4 +1,4 @@
-"""Spine, ribs, sternum, scapulae, clavicles, and the table that the patient lies on."""
+"""Spine, ribs, sternum, scapulae, clavicles, and the scanner's table."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from msvlm.phantom.canvas import Box, Canvas, Mask, Volume, dense_path
 from msvlm.phantom.chest.thorax import Thorax
 
 _RIB_FALL_MM = 70.0
-"""How much lower a rib ends in front than it begins behind."""
+"""How much lower a rib ends anteriorly than it begins posteriorly."""
 
 
 def paint_skeleton(canvas: Canvas, generator: np.random.Generator, thorax: Thorax) -> None:
@@ -18,7 +18,7 @@ def paint_skeleton(canvas: Canvas, generator: np.random.Generator, thorax: Thora
 
 
 def paint_table(canvas: Canvas, generator: np.random.Generator, thorax: Thorax) -> None:
-    """Paints a curved table a little behind the back."""
+    """Paints a curved table just behind the back."""
     back = thorax.patient.middle_y + 2.0 + thorax.patient.body_half_depth + generator.uniform(4.0, 10.0)
     box = canvas.box(np.array((-1e6, back - 30.0, -1e6)), np.array((1e6, 1e6, 1e6)))
     curve = np.float32(back) - np.float32(0.0011) * box.x**2
@@ -47,7 +47,7 @@ def _paint_spine(canvas: Canvas, generator: np.random.Generator, thorax: Thorax)
 
 
 def _paint_ribs(canvas: Canvas, generator: np.random.Generator, thorax: Thorax) -> None:
-    """Twelve oblique rings in the shell around the chest, open in front, where cartilage takes over."""
+    """Paints twelve oblique rings in the shell around the chest; anteriorly they have the HU of cartilage."""
     patient, box = thorax.patient, canvas.whole
     shell = _shell(box, thorax, 10.0) & ~_shell(box, thorax, 1.5) & (box.z < patient.lung_height + 14.0)
     slices, rows, columns = np.nonzero(shell)
@@ -101,7 +101,7 @@ def _paint_shoulders(canvas: Canvas, thorax: Thorax) -> None:
             np.array((top - 115.0, -1e6, min(0.45 * side * width, 1.2 * side * width))),
             np.array((top + 15.0, 1e6, max(0.45 * side * width, 1.2 * side * width))),
         )
-        # A thin blade that follows the back of the chest, wider above than below.
+        # A thin blade along the back of the chest, wider at the top.
         share = np.clip((top - box.z) / 115.0, 0.0, 1.0)
         plane = np.abs(box.x) * 0.62 + (box.y - depth) * 1.0 - 0.42 * width - 6.0
         blade = (np.abs(plane) < 3.2) & (np.abs(box.x) < width * (1.12 - 0.30 * share)) & (np.abs(box.x) > width * 0.52)

@@ -1,32 +1,32 @@
-"""Thorax: where things lie in one synthetic patient; body, lungs with lobes, heart, diaphragm and upper abdomen."""
+"""Thorax: body, lungs with lobes, heart, diaphragm and upper abdomen of a synthetic patient, and where they lie."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.phantom.canvas import Box, Canvas, Mask, Point, Points, Volume, ellipsoid_share, smooth_field
+from msvlm.phantom.canvas import Box, Canvas, Mask, Point, Points, Volume, ellipsoid_distance, smooth_field
 from msvlm.phantom.chest.patient import Patient
 
 AIR_HU, FAT_HU, MUSCLE_HU = -1000.0, -100.0, 55.0
 _CAVITY_POWER = 2.3
 _HEART_TILT = -0.38
-"""Correlation of the heart's x and y: its long axis points to the left and the front."""
+"""Correlation of x and y in the heart: its long axis points to the left and to anterior."""
 
 
 @dataclass(frozen=True)
 class Thorax:
-    """A painted, healthy patient. The lungs' base lies at z = 0.
+    """The painted thorax of a healthy patient; the base of the lungs lies at z = 0.
 
     Attributes:
         lobes: 0 outside the lungs, else 1 + index in `msvlm.findings.LOBES`.
-        lobe_points: for each lobe some of its voxels' places; none where the scan misses the lobe.
+        lobe_points: for each lobe some of its points (points, 3); none where the scan misses the lobe.
         heart: voxels of the heart with its fat.
-        spared: voxels of heart, great vessels, airways and spine, which masses push aside but do not replace.
+        spared: voxels of heart, great vessels, airways and spine, which masses do not paint over.
         cavity_half_width, cavity_half_depth: (slices, 1, 1), of the inner chest in each slice.
-        heart_centre, heart_radii: of the box that just holds the heart.
-        above: voxels over the diaphragm.
-        spine_y: of the vertebral bodies' middle.
+        heart_centre, heart_radii: of the heart's bounding box.
+        above: voxels above the diaphragm.
+        spine_y: centre of the vertebral bodies.
     """
 
     patient: Patient
@@ -41,14 +41,14 @@ class Thorax:
     heart_radii: Point
     spine_y: float
 
-    def wall_share(self, box: Box) -> Volume:
-        """0 in the middle of the chest, 1 at its inner wall, for each voxel of a box."""
+    def wall_distance(self, box: Box) -> Volume:
+        """Returns for each voxel of a box its distance from the middle of the chest, scaled to 1 at the inner wall."""
         width, depth = self.cavity_half_width[box.index[0]], self.cavity_half_depth[box.index[0]]
         return _superellipse(box, width, depth, self.patient.middle_y) ** np.float32(1.0 / _CAVITY_POWER)
 
-    def heart_share(self, box: Box, margin_mm: float = 0.0) -> Volume:
-        """Squared distance from the heart's middle, 1 on a surface `margin_mm` outside the heart's own."""
-        return _tilted_share(box, self.heart_centre, self.heart_radii + margin_mm)
+    def heart_distance(self, box: Box, margin_mm: float = 0.0) -> Volume:
+        """Returns the squared distance from the heart's centre, scaled to 1 at `margin_mm` outside its surface."""
+        return _tilted_distance(box, self.heart_centre, self.heart_radii + margin_mm)
 
 
 def paint_thorax(canvas: Canvas, generator: np.random.Generator, patient: Patient) -> Thorax:
@@ -68,8 +68,8 @@ def paint_thorax(canvas: Canvas, generator: np.random.Generator, patient: Patien
     _paint_abdomen(canvas, generator, patient, cavity & ~above)
 
     spine_y = patient.middle_y + patient.cavity_half_depth - 25.0
-    centre, radii = _heart_place(patient)
-    heart = (_tilted_share(box, centre, radii) <= 1.0) & above
+    centre, radii = _place_heart(patient)
+    heart = (_tilted_distance(box, centre, radii) <= 1.0) & above
     lungs = cavity & above & ~heart
     lungs &= _outside_mediastinum(box, patient, spine_y)
     lungs &= _under_apex(box, patient)
@@ -78,7 +78,7 @@ def paint_thorax(canvas: Canvas, generator: np.random.Generator, patient: Patien
     return Thorax(
         patient=patient,
         lobes=lobes,
-        lobe_points=tuple(_some_points(canvas, generator, lobes == lobe) for lobe in range(1, 6)),
+        lobe_points=tuple(_sample_points(canvas, generator, lobes == lobe) for lobe in range(1, 6)),
         heart=heart,
         spared=heart.copy(),
         above=above,
@@ -96,8 +96,8 @@ def _superellipse(box: Box, half_width: Volume, half_depth: Volume, middle_y: fl
     return across + along
 
 
-def _tilted_share(box: Box, centre: Point, radii: Point) -> Volume:
-    """As `ellipsoid_share`, for an ellipsoid tilted in the axial plane that just fills the same box."""
+def _tilted_distance(box: Box, centre: Point, radii: Point) -> Volume:
+    """Returns `ellipsoid_distance` for an ellipsoid tilted in the axial plane, with the same bounding box."""
     z, y, x = (
         (axis - np.float32(middle)) / np.float32(radius)
         for axis, middle, radius in zip((box.z, box.y, box.x), centre, radii, strict=True)
@@ -124,7 +124,7 @@ def _paint_body(canvas: Canvas, generator: np.random.Generator, patient: Patient
             canvas.paint(part, mask, 10.0)
     muscle = _superellipse(box, width - patient.fat, depth - 0.8 * patient.fat, patient.middle_y + 2.0) <= 1.0
     canvas.paint(box, muscle, MUSCLE_HU)
-    # The pectoral and lateral muscles are parted from the ribs by a sheet of fat, as on every real scan.
+    # A layer of fat separates the pectoral and lateral muscles from the ribs, as on real scans.
     rim = _superellipse(box, width - patient.fat - 8.0, depth - 0.8 * patient.fat - 6.0, patient.middle_y + 2.0) <= 1.0
     inner = (
         _superellipse(box, width - patient.fat - 11.0, depth - 0.8 * patient.fat - 9.0, patient.middle_y + 2.0) <= 1.0
@@ -133,7 +133,7 @@ def _paint_body(canvas: Canvas, generator: np.random.Generator, patient: Patient
 
 
 def _dome(box: Box, patient: Patient, side: float, lowered_mm: float) -> Volume:
-    """(1, rows, columns): height of one side's diaphragm; it falls towards the walls and most behind."""
+    """Returns the height of one side's diaphragm (1, rows, columns); it falls towards the walls, most at the back."""
     width, depth = patient.cavity_half_width, patient.cavity_half_depth
     fall = ((box.x - side * 0.40 * width) / (0.70 * width)) ** 2
     fall = fall + ((box.y - patient.middle_y + 0.18 * depth) / (0.98 * depth)) ** 2
@@ -147,8 +147,8 @@ def _paint_abdomen(canvas: Canvas, generator: np.random.Generator, patient: Pati
     liver_hu = 56.0 + (45.0 if patient.has_contrast else 0.0) + generator.uniform(-8.0, 8.0)
     reach = generator.uniform(0.15, 0.45)
     centre = np.array((patient.dome_height - 75.0, patient.middle_y - 0.1 * depth, -0.42 * width))
-    right = ellipsoid_share(box, centre, np.array((100.0, 1.02 * depth, 0.62 * width))) <= 1.0
-    left = ellipsoid_share(
+    right = ellipsoid_distance(box, centre, np.array((100.0, 1.02 * depth, 0.62 * width))) <= 1.0
+    left = ellipsoid_distance(
         box,
         np.array((patient.dome_height - 70.0, patient.middle_y - 0.52 * depth, 0.0)),
         np.array((72.0, 0.42 * depth, (0.35 + reach) * width)),
@@ -166,16 +166,16 @@ def _paint_abdomen(canvas: Canvas, generator: np.random.Generator, patient: Pati
     canvas.paint(part, lumen & below[part.index], content)
 
 
-def _heart_place(patient: Patient) -> tuple[Point, Point]:
+def _place_heart(patient: Patient) -> tuple[Point, Point]:
     width, depth = patient.cavity_half_width, patient.cavity_half_depth
-    growth = patient.heart_share / 0.44
-    radii = np.array((46.0 * growth**0.5, 0.44 * depth * growth**0.45, patient.heart_share * width))
+    growth = patient.cardiothoracic_ratio / 0.44
+    radii = np.array((46.0 * growth**0.5, 0.44 * depth * growth**0.45, patient.cardiothoracic_ratio * width))
     height = 0.42 * patient.dome_height + 0.72 * radii[0]
     return np.array((height, patient.middle_y - depth + radii[1] + 9.0, 0.17 * width)), radii
 
 
 def _outside_mediastinum(box: Box, patient: Patient, spine_y: float) -> Mask:
-    """Beside the mediastinum, which is narrow in front, wide at the hila and rounded over the spine behind."""
+    """Returns the voxels lateral to the mediastinum, which is narrow anteriorly, wide at the hila and at the spine."""
     share = box.z / patient.lung_height
     middle = patient.middle_y
     front = np.clip((middle - box.y) / (0.8 * patient.cavity_half_depth), 0.0, 1.0)
@@ -188,7 +188,7 @@ def _outside_mediastinum(box: Box, patient: Patient, spine_y: float) -> Mask:
 
 
 def _under_apex(box: Box, patient: Patient) -> Mask:
-    """Below the rounded tops of the two lungs."""
+    """Returns the voxels below the rounded apices of the lungs."""
     share = (box.z / patient.lung_height - 0.72) / 0.28
     across = (np.abs(box.x) - 0.40 * patient.cavity_half_width) / (0.62 * patient.cavity_half_width)
     along = (box.y - patient.middle_y - 0.12 * patient.cavity_half_depth) / patient.cavity_half_depth
@@ -196,14 +196,14 @@ def _under_apex(box: Box, patient: Patient) -> Mask:
 
 
 def _paint_lungs(canvas: Canvas, generator: np.random.Generator, patient: Patient, lungs: Mask) -> NDArray[np.uint8]:
-    """Paints both lungs and tells each voxel's lobe; the fissures are faint sheets."""
+    """Paints both lungs with faint fissures; returns the lobe of each voxel."""
     z, y, x = canvas.z, canvas.y, canvas.x
     gravity = (22.0 * np.clip(y / 90.0, -1.0, 1.0)).astype(np.float32)
     texture = smooth_field(canvas.whole, generator, 50.0, 2) * np.float32(6.0)
     texture += np.float32(patient.lung_hu) + gravity
     np.copyto(canvas.hu, texture, where=lungs)
     slope = generator.uniform(0.8, 1.1)
-    # The major fissures rise from in front and below to behind and above; the minor one is level.
+    # The major fissures rise from anterior to posterior; the minor fissure is horizontal.
     height, middle = patient.lung_height, patient.middle_y
     majors = [height * generator.uniform(0.44, 0.50) + slope * (y - middle - 4.0) for _ in range(2)]
     minor = height * generator.uniform(0.48, 0.54) + 0.05 * np.abs(x)
@@ -225,7 +225,7 @@ def _paint_heart(canvas: Canvas, patient: Patient, heart: Mask, centre: Point, r
     box = canvas.box(centre - radii, centre + radii)
     inside = heart[box.index]
     canvas.paint(box, inside, FAT_HU + 10.0)
-    canvas.paint(box, inside & (_tilted_share(box, centre, radii - 4.5) <= 1.0), 50.0)
+    canvas.paint(box, inside & (_tilted_distance(box, centre, radii - 4.5) <= 1.0), 50.0)
     chambers = (
         ((-0.10, -0.02, 0.38), (0.50, 0.36, 0.36)),
         ((-0.05, -0.42, -0.10), (0.50, 0.34, 0.42)),
@@ -237,11 +237,11 @@ def _paint_heart(canvas: Canvas, patient: Patient, heart: Mask, centre: Point, r
         canvas.paint(part, chamber & heart[part.index], patient.blood_hu)
 
 
-def _some_points(canvas: Canvas, generator: np.random.Generator, mask: Mask, count: int = 300) -> Points:
-    places = np.flatnonzero(mask)
-    if not len(places):
+def _sample_points(canvas: Canvas, generator: np.random.Generator, mask: Mask, count: int = 300) -> Points:
+    flat = np.flatnonzero(mask)
+    if not len(flat):
         return np.zeros((0, 3))
-    chosen = np.unravel_index(places[generator.integers(len(places), size=count)], canvas.shape)
+    chosen = np.unravel_index(flat[generator.integers(len(flat), size=count)], canvas.shape)
     return np.stack(
         [axis.ravel()[index] for axis, index in zip((canvas.z, canvas.y, canvas.x), chosen, strict=True)], axis=1
     ).astype(np.float64)

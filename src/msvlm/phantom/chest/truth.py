@@ -1,4 +1,4 @@
-"""What can be seen of the painted lesions: which remain, where they lie, how large and how marked they are."""
+"""Ground truth: which painted lesions are visible, where, how large and how severe they are."""
 
 from dataclasses import dataclass, replace
 
@@ -17,16 +17,16 @@ from msvlm.findings import (
     FindingStatement,
 )
 from msvlm.phantom.canvas import Canvas
-from msvlm.phantom.chest.lesion_plan import Painted
+from msvlm.phantom.chest.lesion_plan import PaintedLesion
 from msvlm.phantom.chest.scene import Scene
 
-ENLARGED_HEART_SHARE = 0.525
-"""Transverse width of the heart over that of the inner chest, from which on it is called enlarged."""
-LEAST_VOXELS, LEAST_CONTRAST_HU = 4, 40.0
-_LEAST_LOBE_SHARE = 0.1
-"""A lesion lies in each lobe that holds at least this share of its voxels in the lungs."""
-_LEAST_SIZE_MM = {"lymphadenopathy": 10.0, "lung_nodule": 3.0}
-_LEAST_ML = {
+ENLARGED_HEART_RATIO = 0.525
+"""Cardiothoracic ratio from which the heart counts as enlarged."""
+MIN_VOXELS, MIN_CONTRAST_HU = 4, 40.0
+_MIN_LOBE_SHARE = 0.1
+"""Least share of a lesion's voxels in the lungs that a lobe must hold to be named."""
+_MIN_SIZE_MM = {"lymphadenopathy": 10.0, "lung_nodule": 3.0}
+_MIN_ML = {
     "consolidation": 1.5,
     "lung_opacity": 1.5,
     "atelectasis": 1.0,
@@ -51,20 +51,20 @@ _DEGREE_LIMITS = {
     "emphysema": (0.12, 0.33),
     "pleural_effusion": (37.0, 59.0),
 }
-"""From where on a finding is moderate, and severe; in the unit of `_measure_of_degree`."""
+"""Thresholds of moderate and of severe, in the unit of `_severity`."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One painted finding as it is visible in the final voxels.
+    """One painted lesion as visible in the final voxels.
 
     Attributes:
-        label: its value in `lesion_labels`, from 1.
+        label: its value in `lesion_labels`, counted from 1.
         finding: a name of `msvlm.findings`.
-        attributes: of `msvlm.findings.ATTRIBUTES`; the degree is that of the finding as a whole.
-        size_mm: largest extent within a slice, for those findings that are measured.
-        voxels: how many it has.
-        kind: the sort of device; empty for other findings.
+        attributes: of `msvlm.findings.ATTRIBUTES`; the degree is that of all lesions of the finding together.
+        size_mm: largest extent within a slice; None for findings that are not measured.
+        voxels: their number.
+        kind: type of device; empty for other findings.
     """
 
     label: int
@@ -76,17 +76,17 @@ class Lesion:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A lesion's visible voxels, as indices."""
+class _VisibleLesion:
+    """A painted lesion and its visible voxels, as flat indices."""
 
-    painted: Painted
+    painted: PaintedLesion
     flat: NDArray[np.int64]
     attributes: frozenset[str]
     size_mm: float
 
 
-def measure_heart_share(scene: Scene) -> float:
-    """The cardiothoracic ratio as painted: widest heart over widest lungs in the heart's slices; 0 without a heart."""
+def measure_cardiothoracic_ratio(scene: Scene) -> float:
+    """Returns the width of the painted heart over that of the lungs in its slices; 0 if the scan misses the heart."""
     slices = scene.thorax.heart.any(axis=(1, 2))
     if not slices.any():
         return 0.0
@@ -97,31 +97,31 @@ def measure_heart_share(scene: Scene) -> float:
     return float((heart[-1] - heart[0] + 1) / (lungs[-1] - lungs[0] + 1))
 
 
-def visible_lesions(
-    scene: Scene, painted: tuple[Painted, ...], heart_share: float
+def find_visible_lesions(
+    scene: Scene, painted: tuple[PaintedLesion, ...], cardiothoracic_ratio: float
 ) -> tuple[NDArray[np.int16], tuple[Lesion, ...]]:
-    """The lesions that can be seen, counted from 1 without gaps, and the voxels of each.
+    """Returns the label of each voxel and the visible lesions, numbered from 1 without gaps.
 
-    Call it when the canvas is blurred: contrast is measured as the scanner sees it.
+    Call it on the blurred canvas: contrast is measured after the scanner's blur.
     """
-    seen = [found for lesion in painted if (found := _look_at(scene, lesion)) is not None]
+    visible = [part for lesion in painted if (part := _visible_part(scene, lesion)) is not None]
     degrees = {
-        name: _degree(scene, name, [found for found in seen if found.painted.finding == name], heart_share)
-        for name in {found.painted.finding for found in seen}
+        name: _degree(scene, name, [part for part in visible if part.painted.finding == name], cardiothoracic_ratio)
+        for name in {part.painted.finding for part in visible}
     }
     labels = np.zeros(scene.canvas.shape, dtype=np.int16)
     lesions = []
-    for label, found in enumerate(seen, start=1):
-        labels.reshape(-1)[found.flat] = label
-        finding = found.painted.finding
-        size_mm = round(found.size_mm, 1) if finding in MEASURED_FINDINGS else None
-        attributes = found.attributes | degrees[finding]
-        lesions.append(Lesion(label, finding, attributes, size_mm, len(found.flat), found.painted.kind))
+    for label, part in enumerate(visible, start=1):
+        labels.reshape(-1)[part.flat] = label
+        finding = part.painted.finding
+        size_mm = round(part.size_mm, 1) if finding in MEASURED_FINDINGS else None
+        attributes = part.attributes | degrees[finding]
+        lesions.append(Lesion(label, finding, attributes, size_mm, len(part.flat), part.painted.kind))
     return labels, tuple(lesions)
 
 
-def merged_truth(lesions: tuple[Lesion, ...]) -> tuple[FindingStatement, ...]:
-    """One statement for each of the 18 findings, in order: all that its lesions say together."""
+def merge_truth(lesions: tuple[Lesion, ...]) -> tuple[FindingStatement, ...]:
+    """Returns one statement for each of the 18 findings, in order, merged from its lesions."""
     statements = []
     for kind in CHEST_FINDINGS:
         own = [lesion for lesion in lesions if lesion.finding == kind.name]
@@ -134,43 +134,43 @@ def merged_truth(lesions: tuple[Lesion, ...]) -> tuple[FindingStatement, ...]:
     return tuple(statements)
 
 
-def _look_at(scene: Scene, painted: Painted) -> _Seen | None:
-    """A lesion's visible voxels, or nothing where too little of it can be seen."""
+def _visible_part(scene: Scene, painted: PaintedLesion) -> _VisibleLesion | None:
+    """Returns the visible voxels of a lesion; None where they are too few or too faint."""
     canvas, finding = scene.canvas, painted.finding
-    owner = canvas.owner.reshape(-1)
+    canvas_labels = canvas.labels.reshape(-1)
     if finding == "cardiomegaly":
-        flat = np.flatnonzero(owner == painted.label)
+        flat = np.flatnonzero(canvas_labels == painted.label)
     else:
-        under = canvas.under(painted.label)
-        kept = owner[under.places] == painted.label
-        flat = under.places[kept]
-        contrast_hu = np.abs(canvas.hu.reshape(-1)[flat] - under.hu[kept])
-        if not len(flat) or float(contrast_hu.mean()) < LEAST_CONTRAST_HU:
+        overpainted = canvas.overpainted(painted.label)
+        kept = canvas_labels[overpainted.flat] == painted.label
+        flat = overpainted.flat[kept]
+        contrast_hu = np.abs(canvas.hu.reshape(-1)[flat] - overpainted.hu_before[kept])
+        if not len(flat) or float(contrast_hu.mean()) < MIN_CONTRAST_HU:
             return None
-    if len(flat) < LEAST_VOXELS or len(flat) * canvas.voxel_ml < _LEAST_ML.get(finding, 0.0):
+    if len(flat) < MIN_VOXELS or len(flat) * canvas.voxel_ml < _MIN_ML.get(finding, 0.0):
         return None
     allowed = next(kind.attributes for kind in CHEST_FINDINGS if kind.name == finding)
-    places = _places(scene, flat) & frozenset(allowed)
+    locations = _locations(scene, flat) & frozenset(allowed)
     size_mm = _extent_mm(canvas, flat) if finding in MEASURED_FINDINGS else 0.0
-    if (set(allowed) & set(SIDES) and not places) or size_mm < _LEAST_SIZE_MM.get(finding, 0.0):
+    if (set(allowed) & set(SIDES) and not locations) or size_mm < _MIN_SIZE_MM.get(finding, 0.0):
         return None
-    return _Seen(painted, flat, places, size_mm)
+    return _VisibleLesion(painted, flat, locations, size_mm)
 
 
-def _places(scene: Scene, flat: NDArray[np.int64]) -> frozenset[str]:
-    """Lobes, and their sides, that hold a good share of the voxels."""
+def _locations(scene: Scene, flat: NDArray[np.int64]) -> frozenset[str]:
+    """Returns the lobes that hold enough of the voxels, and their sides."""
     counts = np.bincount(scene.thorax.lobes.reshape(-1)[flat], minlength=6)[1:6]
     if not counts.sum():
         return frozenset()
-    lobes = {LOBES[index] for index in range(5) if counts[index] >= max(2.0, _LEAST_LOBE_SHARE * counts.sum())}
+    lobes = {LOBES[index] for index in range(5) if counts[index] >= max(2.0, _MIN_LOBE_SHARE * counts.sum())}
     sides = {RIGHT if lobe.startswith(RIGHT) else LEFT for lobe in lobes}
     return frozenset(lobes | sides)
 
 
 def _extent_mm(canvas: Canvas, flat: NDArray[np.int64]) -> float:
-    """The largest extent within a slice.
+    """Returns the largest extent within a slice.
 
-    Centres of the outermost pixels of a disc lie on average half a pixel less apart than the disc is wide.
+    Half a pixel is added: the centres of a disc's outermost pixels lie on average that much closer than its width.
     """
     slices, rows, columns = np.unravel_index(np.sort(flat), canvas.shape)
     _, row_mm, column_mm = canvas.spacing_mm
@@ -182,33 +182,33 @@ def _extent_mm(canvas: Canvas, flat: NDArray[np.int64]) -> float:
 
 
 def _depth_mm(canvas: Canvas, flat: NDArray[np.int64]) -> float:
-    """The largest number of voxels in one column of one slice, in mm."""
+    """Returns the largest depth of the voxels along one column of a slice."""
     slices, _, columns = np.unravel_index(flat, canvas.shape)
     return float(np.bincount(slices * canvas.shape[2] + columns).max()) * canvas.spacing_mm[1]
 
 
-def _degree(scene: Scene, finding: str, seen: list[_Seen], heart_share: float) -> frozenset[str]:
+def _degree(scene: Scene, finding: str, visible: list[_VisibleLesion], cardiothoracic_ratio: float) -> frozenset[str]:
     limits = _DEGREE_LIMITS.get(finding)
     if limits is None:
         return frozenset()
-    measure = _measure_of_degree(scene, finding, seen, heart_share)
-    return frozenset({DEGREES[int(np.searchsorted(limits, measure, side="right"))]})
+    severity = _severity(scene, finding, visible, cardiothoracic_ratio)
+    return frozenset({DEGREES[int(np.searchsorted(limits, severity, side="right"))]})
 
 
-def _measure_of_degree(scene: Scene, finding: str, seen: list[_Seen], heart_share: float) -> float:
-    """Calcium in ml, heart as a share, fluid and hernia in mm, emphysema as a share of the lungs."""
+def _severity(scene: Scene, finding: str, visible: list[_VisibleLesion], cardiothoracic_ratio: float) -> float:
+    """Returns calcium in ml, the cardiothoracic ratio, fluid and hernia in mm, emphysema as a share of the lungs."""
     canvas = scene.canvas
-    voxels = sum(len(found.flat) for found in seen)
+    voxels = sum(len(part.flat) for part in visible)
     if finding == "cardiomegaly":
-        return heart_share
+        return cardiothoracic_ratio
     if finding == "hiatal_hernia":
-        return max(found.size_mm for found in seen)
+        return max(part.size_mm for part in visible)
     if finding == "pleural_effusion":
-        return max(_depth_mm(canvas, found.flat) for found in seen)
+        return max(_depth_mm(canvas, part.flat) for part in visible)
     if finding == "emphysema":
         return voxels / max(1, int(np.count_nonzero(scene.thorax.lobes)))
     if finding == "pericardial_effusion":
-        # As if heart and rim were balls: how much the radius grows.
+        # The growth in radius of a ball with the heart's volume.
         heart = max(1, int(np.count_nonzero(scene.thorax.heart)))
         radius = (3.0 * heart * canvas.voxel_ml * 1000.0 / (4.0 * np.pi)) ** (1 / 3)
         return float(((1.0 + voxels / heart) ** (1 / 3) - 1.0) * radius)

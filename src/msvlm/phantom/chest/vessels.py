@@ -1,4 +1,4 @@
-"""Great vessels, oesophagus, airways and the vessels of the lungs, and the paths that lesions follow."""
+"""Great vessels, oesophagus, airways and lung vessels, and the paths that lesions follow."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from msvlm.phantom.chest.thorax import AIR_HU, Thorax
 
 @dataclass(frozen=True)
 class Tubes:
-    """Where the hollow things run; paths are (points, 3).
+    """Paths of vessels, airways and oesophagus, each (points, 3).
 
     Attributes:
         aorta: from the valve over the arch to the abdomen.
         vena_cava: from above down to the right atrium.
         oesophagus: from above down to the diaphragm.
         bronchi: for each lobe the paths of its segmental bronchi, from the hilum outwards.
-        carina: where the trachea parts.
+        carina: where the trachea divides.
         hila: (right, left).
     """
 
@@ -31,7 +31,7 @@ class Tubes:
 
 
 def paint_tubes(canvas: Canvas, generator: np.random.Generator, thorax: Thorax) -> Tubes:
-    """Paints vessels and airways into a thorax, and marks the large ones as spared."""
+    """Paints vessels and airways into a thorax; marks the large ones as spared, outside all lobes."""
     patient, height = thorax.patient, thorax.patient.lung_height
     middle, depth = patient.middle_y, patient.cavity_half_depth
     carina = np.array((0.62 * height, middle + 0.12 * depth, -3.0))
@@ -115,7 +115,7 @@ def _paint_pulmonary_arteries(canvas: Canvas, thorax: Thorax, hila: tuple[Point,
 
 
 def _paint_airways(canvas: Canvas, thorax: Thorax, carina: Point, hila: tuple[Point, Point]) -> None:
-    """Trachea, main bronchi and the first piece of the lobar ones, air in a thin wall."""
+    """Paints trachea, main bronchi and proximal lobar bronchi, air in a thin wall."""
     top = np.array((thorax.patient.lung_height + 40.0, carina[1] - 6.0, 0.0))
     pieces = [(carina, top, 8.0)]
     for hilum, side in zip(hila, (-1.0, 1.0), strict=True):
@@ -131,7 +131,7 @@ def _paint_airways(canvas: Canvas, thorax: Thorax, carina: Point, hila: tuple[Po
 def _paint_lung_vessels(
     canvas: Canvas, generator: np.random.Generator, thorax: Thorax, hila: tuple[Point, Point]
 ) -> None:
-    """A branching tree from each hilum, thinning to the periphery."""
+    """Paints a branching tree from each hilum, thinner towards the periphery."""
     patient = thorax.patient
     voxel = float(np.prod(canvas.spacing_mm))
     step_mm = min(2.0, 0.8 * min(canvas.spacing_mm))
@@ -142,14 +142,14 @@ def _paint_lung_vessels(
         radii = np.full(14, 3.9 * patient.vessel_scale)
         for generation in range(6):
             lengths = generator.uniform(14.0, 30.0, len(starts)) * 0.88**generation
-            # Wide branches on fine grids are filled by several threads of points, thin ones by a single thread.
-            threads = max(1, round(6.0 * float(radii[0]) ** 2 / canvas.spacing_mm[1] ** 2))
+            # Several lines of points fill wide branches on fine grids; a single line is enough for thin ones.
+            lines = max(1, round(6.0 * float(radii[0]) ** 2 / canvas.spacing_mm[1] ** 2))
             count = int(30.0 / step_mm)
             along = directions[:, None, None] * (lengths[:, None] * (np.arange(count) + 0.5) / count)[:, :, None, None]
-            points = starts[:, None, None] + np.broadcast_to(along, (len(starts), count, threads, 3))
-            if threads > 1:
+            points = starts[:, None, None] + np.broadcast_to(along, (len(starts), count, lines, 3))
+            if lines > 1:
                 points = points + _in_ball(generator, points.shape) * radii[0]
-            volumes = np.pi * radii**2 * lengths / (count * threads)
+            volumes = np.pi * radii**2 * lengths / (count * lines)
             amounts = np.broadcast_to(
                 (volumes / voxel * (patient.blood_hu - patient.lung_hu))[:, None, None], points.shape[:3]
             )
@@ -160,7 +160,7 @@ def _paint_lung_vessels(
 
 
 def _bronchi(generator: np.random.Generator, thorax: Thorax, lobe: int, hilum: Point) -> tuple[Points, ...]:
-    """Paths of a lobe's segmental bronchi; only what lies far enough from the hilum to be inside the lobe."""
+    """Returns paths of a lobe's segmental bronchi from the hilum to distant points of the lobe."""
     ends = thorax.lobe_points[lobe - 1]
     if not len(ends):
         return ()
