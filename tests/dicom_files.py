@@ -1,4 +1,4 @@
-"""Small real DICOM files for tests: written by msvlm, then broken as the test wants."""
+"""Small DICOM files for tests: written by msvlm, then changed by the test."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,12 +48,12 @@ def mr_series(key: str = "s3", weighting: Weighting = Weighting.T2, b_value_s_mm
 
 
 def written(folder: Path, *series: Series, key: str = "study") -> list[Path]:
-    """The files of one study with these series."""
+    """Writes one study with these series and returns its files."""
     return list(write_dicom(Study(key, series or (ct_series(),)), folder))
 
 
 def edit(path: Path, change: Callable[[FileDataset], None]) -> None:
-    """Writes a file again after a change of its elements."""
+    """Rewrites a file after changing its elements."""
     dataset = pydicom.dcmread(path)
     change(dataset)
     dataset.save_as(path)
@@ -73,7 +73,7 @@ def set_values(path: Path, **values: object) -> None:
 
 
 def copied(path: Path, name: str, **values: object) -> Path:
-    """A second file beside the first, with another instance UID and these elements."""
+    """Copies a file, with another instance UID and these elements."""
     copy = path.with_name(name)
     copy.write_bytes(path.read_bytes())
     set_values(copy, SOPInstanceUID=pydicom.uid.generate_uid(entropy_srcs=[name]), **values)
@@ -81,7 +81,7 @@ def copied(path: Path, name: str, **values: object) -> Path:
 
 
 def assert_same_series(read: Series, expected: Series) -> None:
-    """Voxels exact, places to a thousandth of a millimetre, and what the header says."""
+    """Compares voxels exactly, positions to 0.001 mm, and the values from the header."""
     np.testing.assert_array_equal(read.voxels, expected.voxels)
     assert read.voxels.dtype == expected.voxels.dtype
     for name in ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm"):

@@ -1,4 +1,4 @@
-"""b-values in the vendors' private elements: read in every encoding, of MR alone, under their own creators."""
+"""b-values in private elements: read in every encoding, only from MR, only under the right private creator."""
 
 import struct
 from dataclasses import replace
@@ -35,7 +35,7 @@ def as_raw_text(b_value: float) -> bytes:
     return text + b" " * (len(text) % 2)
 
 
-def as_marked(b_value: float) -> list[int]:
+def as_offset(b_value: float) -> list[int]:
     return [1_000_000_000 + int(b_value), 8, 0, 0]
 
 
@@ -44,7 +44,7 @@ def as_raw_list(b_value: float) -> bytes:
 
 
 def save(path: Path, syntax: str, series: Series, where: tuple[int, str, int], vr: str, value: object) -> None:
-    """The series' slice again, in a transfer syntax, with a private element and without the standard one."""
+    """Rewrites a slice in a transfer syntax, with a private element instead of the standard one."""
     dataset: FileDataset = pydicom.dcmread(path)
     if "DiffusionBValue" in dataset:
         del dataset.DiffusionBValue
@@ -66,12 +66,12 @@ def save(path: Path, syntax: str, series: Series, where: tuple[int, str, int], v
         (SIEMENS, "IS", as_text, ImplicitVRLittleEndian),
         (SIEMENS, "IS", as_text, ExplicitVRLittleEndian),
         (SIEMENS, "UN", as_raw_text, ExplicitVRLittleEndian),
-        (GE, "IS", as_marked, ImplicitVRLittleEndian),
-        (GE, "IS", as_marked, ExplicitVRLittleEndian),
+        (GE, "IS", as_offset, ImplicitVRLittleEndian),
+        (GE, "IS", as_offset, ExplicitVRLittleEndian),
         (GE, "UN", as_raw_list, ExplicitVRLittleEndian),
     ],
 )  # fmt: skip
-def test_b_values_of_each_vendor_are_told_apart(
+def test_b_values_of_each_vendor_are_read(
     tmp_path: Path, where: tuple[int, str, int], vr: str, written_as: object, syntax: str
 ) -> None:
     assert callable(written_as)
@@ -96,7 +96,7 @@ def test_b_values_of_each_vendor_are_told_apart(
         (mr_series(), SIEMENS, "LO", "many"),
     ],
 )
-def test_what_is_no_b_value_is_not_taken_for_one(
+def test_invalid_or_foreign_elements_give_no_b_value(
     tmp_path: Path, series: Series, where: tuple[int, str, int], vr: str, value: object
 ) -> None:
     for path in written(tmp_path, series):
@@ -104,7 +104,7 @@ def test_what_is_no_b_value_is_not_taken_for_one(
     assert read_study(tmp_path).series[0].b_value_s_mm2 is None
 
 
-def test_a_block_that_another_creator_took_first_moves_the_element(tmp_path: Path) -> None:
+def test_the_element_is_found_in_another_private_block(tmp_path: Path) -> None:
     series = mr_series("s6", Weighting.T2)
     for path in written(tmp_path, series):
         save(path, ImplicitVRLittleEndian, series, (0x2001, "SOMEBODY ELSE", 0x03), "FL", 3.0)
@@ -113,7 +113,7 @@ def test_a_block_that_another_creator_took_first_moves_the_element(tmp_path: Pat
     assert read_study(tmp_path).series[0].b_value_s_mm2 == 800.0
 
 
-def test_the_standard_element_comes_first(tmp_path: Path) -> None:
+def test_the_standard_element_takes_precedence(tmp_path: Path) -> None:
     series = replace(mr_series("s6", Weighting.DWI, 800.0))
     for path in written(tmp_path, series):
         save(path, ExplicitVRLittleEndian, series, PHILIPS, "FL", 700.0)

@@ -1,4 +1,4 @@
-"""Stored values -> voxels: rescaled slice by slice, padding known, nothing wraps."""
+"""Rescaling of stored values: slice by slice, with padding, without integer overflow."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_each_slice_is_rescaled_by_its_own_slope_and_intercept(tmp_path: Path) -
     read = only(read_study(tmp_path))
     np.testing.assert_allclose(read.voxels, series.voxels * (0.5 + factors) - factors, rtol=1e-6)
     assert read.voxels.dtype == np.float32
-    assert any("real numbers" in note for note in read.notes)
+    assert any("stored as float32" in note for note in read.notes)
 
 
 def test_whole_hounsfield_units_stay_int16(tmp_path: Path) -> None:
@@ -40,8 +40,8 @@ def test_whole_hounsfield_units_stay_int16(tmp_path: Path) -> None:
     assert read.voxels.dtype == np.int16
 
 
-def test_padding_is_named_in_hu_whatever_type_the_header_gives_it(tmp_path: Path) -> None:
-    """63536 in an unsigned element is -2000, as real exports have it."""
+def test_padding_is_given_in_hu_whatever_its_vr(tmp_path: Path) -> None:
+    """63536 in an unsigned element means -2000, as in real exports."""
     series = ct_series()
     voxels = series.voxels.copy()
     voxels[:, :2] = -2000
@@ -71,7 +71,7 @@ def test_a_range_of_padding_becomes_one_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [("1e10", "0"), ("1", "1e10"), ("1e300", "0")])
-def test_a_rescale_beyond_all_integers_is_read_as_real_numbers(tmp_path: Path, slope: str, intercept: str) -> None:
+def test_a_rescale_beyond_integers_gives_float32(tmp_path: Path, slope: str, intercept: str) -> None:
     series = ct_series()
     voxels = np.zeros_like(series.voxels)
     for path in written(tmp_path, replace(series, voxels=voxels)):
@@ -81,16 +81,16 @@ def test_a_rescale_beyond_all_integers_is_read_as_real_numbers(tmp_path: Path, s
     assert (read.voxels == np.float32(intercept)).all()
 
 
-def test_a_rescale_beyond_real_numbers_leaves_the_series_out_by_name(tmp_path: Path) -> None:
+def test_a_rescale_beyond_float32_leaves_the_series_out_with_its_reason(tmp_path: Path) -> None:
     paths = written(tmp_path, mr_series(), ct_series("s7"))
     for path in paths[len(mr_series().voxels) :]:
         set_values(path, RescaleSlope="1e300")
     study = read_study(tmp_path)
     assert_same_series(only(study), mr_series())
-    assert "s7: rescaled by 1e+300 and 0, values are beyond real numbers of 32 bits; export it again" in reasons(study)
+    assert "s7: values rescaled with slope 1e+300 and intercept 0 exceed float32; export it again" in reasons(study)
 
 
-def test_padding_that_only_a_later_slice_names_is_padding(tmp_path: Path) -> None:
+def test_padding_that_only_a_later_slice_defines_is_applied(tmp_path: Path) -> None:
     series = ct_series()
     voxels = series.voxels.copy()
     voxels[3, :2] = -20000
@@ -105,7 +105,7 @@ def test_padding_that_only_a_later_slice_names_is_padding(tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.delete(read.voxels, 3, 0), np.delete(series.voxels, 3, 0) * 2)
 
 
-def test_padding_above_all_integers_of_16_bits_does_not_wrap(tmp_path: Path) -> None:
+def test_padding_above_int16_is_clipped(tmp_path: Path) -> None:
     series = ct_series()
     voxels = series.voxels.copy()
     voxels[:, 0] = 30000

@@ -1,4 +1,4 @@
-"""DICOM files -> Series: grouping, order, rescaling, places, and what is said of faults."""
+"""Reading DICOM files: grouping, order, rescaling, positions, and the reasons for what is left out."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,8 +36,8 @@ def test_slices_are_ordered_by_position_whatever_the_files_are_called(tmp_path: 
     assert_same_series(only(read_study(tmp_path)), expected)
 
 
-def test_slices_keep_the_numbers_that_a_viewer_shows(tmp_path: Path) -> None:
-    """Scanners count from the head down; slices are ordered upwards."""
+def test_slices_keep_the_image_numbers_that_viewers_show(tmp_path: Path) -> None:
+    """Scanners number slices from head to foot; series are ordered from foot to head."""
     expected = replace(ct_series(slices=4), instance_numbers=np.array([100, 99, 97, 98]))
     for number, path in enumerate(written(tmp_path, expected)):
         assert pydicom.dcmread(path).InstanceNumber == expected.instance_numbers[number]
@@ -47,7 +47,7 @@ def test_slices_keep_the_numbers_that_a_viewer_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [b"\x00\x00", b"\x02\x002 ", b"\x02\x00x ", b"\x0e\x001099511627776 "])
-def test_numbers_that_do_not_name_one_image_each_are_not_kept(tmp_path: Path, number: bytes) -> None:
+def test_instance_numbers_that_are_missing_repeated_or_malformed_are_dropped(tmp_path: Path, number: bytes) -> None:
     path = written(tmp_path)[4]
     content = path.read_bytes()
     assert content.count(b"IS\x02\x005 ") == 1
@@ -64,7 +64,7 @@ def test_a_missing_slice_is_named_with_its_gap(tmp_path: Path) -> None:
     )
 
 
-def test_uneven_slices_are_read_where_they_lie(tmp_path: Path) -> None:
+def test_uneven_slices_keep_their_positions(tmp_path: Path) -> None:
     expected = ct_series(slices=6)
     positions = expected.positions_ras_mm.copy()
     positions[3:, 2] += 1.1
@@ -75,7 +75,7 @@ def test_uneven_slices_are_read_where_they_lie(tmp_path: Path) -> None:
     assert any("unevenly spaced: gaps of 2.50, 3.60 mm" in note for note in read.notes)
 
 
-def test_a_tilted_series_keeps_its_slices_and_says_so(tmp_path: Path) -> None:
+def test_a_tilted_series_keeps_its_slices_and_has_a_note(tmp_path: Path) -> None:
     angle = np.radians(15.0)
     tilted = replace(ct_series(), row_steps_ras_mm=np.tile((0.0, -0.8 * np.cos(angle), 0.8 * np.sin(angle)), (8, 1)))
     written(tmp_path, tilted)
@@ -85,20 +85,20 @@ def test_a_tilted_series_keeps_its_slices_and_says_so(tmp_path: Path) -> None:
     assert any("tilted by 15.0 degrees" in note for note in read.notes)
 
 
-def test_exact_copies_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_duplicate_slices_are_dropped_and_counted(tmp_path: Path) -> None:
     paths = written(tmp_path)
     copied(paths[2], "again")
     copied(paths[5], "and again")
     read = only(read_study(tmp_path))
     assert_same_series(read, ct_series())
-    assert "2 exact copies of slices dropped" in read.notes
+    assert "2 duplicate slices dropped" in read.notes
 
 
 def test_slices_at_one_position_that_differ_leave_the_series_out(tmp_path: Path) -> None:
     paths = written(tmp_path)
     pixels = pydicom.dcmread(paths[2]).PixelData
     copied(paths[2], "other", PixelData=pixels[::-1])
-    with pytest.raises(StudyError, match=r"slices 3 and 4 of 9 lie at the same position but differ"):
+    with pytest.raises(StudyError, match=r"slices 3 and 4 of 9 have the same position but different voxels"):
         read_study(tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_slices_at_one_position_that_differ_leave_the_series_out(tmp_path: Path)
     ("keyword", "value", "label"),
     [("AcquisitionNumber", 2, "s2-a2"), ("ConvolutionKernel", "B70f", "s2-k2"), ("KVP", "80", "s2-t2")],
 )
-def test_two_volumes_in_one_series_are_told_apart(tmp_path: Path, keyword: str, value: object, label: str) -> None:
+def test_two_volumes_in_one_series_are_split(tmp_path: Path, keyword: str, value: object, label: str) -> None:
     other = replace(ct_series(seed=5), key="s2")
     for path in written(tmp_path / "two", other):
         instance = pydicom.dcmread(path).InstanceNumber
@@ -116,7 +116,7 @@ def test_two_volumes_in_one_series_are_told_apart(tmp_path: Path, keyword: str, 
     assert second.key == label
     assert_same_series(first, ct_series())
     assert_same_series(second, other)
-    assert "told apart from the rest of s2" in first.notes[0]
+    assert "split from the rest of s2" in first.notes[0]
 
 
 def test_interleaved_ct_acquisitions_are_two_stacks(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_acquisitions_that_follow_one_another_are_one_stack(tmp_path: Path) -> N
     assert_same_series(only(read_study(tmp_path)), ct_series())
 
 
-def test_b_values_at_the_same_positions_are_told_apart(tmp_path: Path) -> None:
+def test_b_values_at_the_same_positions_are_split(tmp_path: Path) -> None:
     for place, b_value in enumerate((0.0, 400.0, 800.0)):
         series = mr_series("s6", Weighting.DWI, b_value)
         for path in written(tmp_path / str(place), series):
@@ -144,7 +144,7 @@ def test_b_values_at_the_same_positions_are_told_apart(tmp_path: Path) -> None:
     assert {series.weighting for series in study.series} == {Weighting.DWI}
 
 
-def test_b_value_0_without_diffusion_is_no_b_value(tmp_path: Path) -> None:
+def test_b_value_0_without_diffusion_is_dropped(tmp_path: Path) -> None:
     for path in written(tmp_path, mr_series()):
         set_values(path, DiffusionBValue=0.0)
     read = only(read_study(tmp_path))
@@ -152,7 +152,7 @@ def test_b_value_0_without_diffusion_is_no_b_value(tmp_path: Path) -> None:
     assert read.weighting is Weighting.T2
 
 
-def test_another_matrix_or_orientation_is_another_stack(tmp_path: Path) -> None:
+def test_slices_of_another_matrix_or_orientation_are_another_stack(tmp_path: Path) -> None:
     expected = [ct_series("s2", rows=12), ct_series("s2", rows=14), replace(mr_series("s2"), body_part="chest")]
     for number, series in enumerate(expected):
         for path in written(tmp_path / str(number), series):
@@ -203,7 +203,7 @@ def electron_density(dataset: FileDataset) -> None:
     dataset.RescaleType = "ED"
 
 
-def cut_short(dataset: FileDataset) -> None:
+def truncated(dataset: FileDataset) -> None:
     dataset.PixelData = dataset.PixelData[:20]
 
 
@@ -212,18 +212,18 @@ def cut_short(dataset: FileDataset) -> None:
     [
         (without_rescale, "CT without Rescale Slope and Intercept, so not in HU; export it again with both"),
         (as_secondary_capture, "secondary capture"),
-        (as_enhanced, "Enhanced CT, many frames in one file, is not read yet"),
+        (as_enhanced, r"Enhanced CT \(multi-frame\) is not supported yet"),
         (in_colour, r"image in colour \(RGB\)"),
-        (without_pixels, r"no pixels \(CT Image Storage\)"),
+        (without_pixels, r"no pixel data \(CT Image Storage\)"),
         (as_localiser, "localiser"),
         (as_ultrasound, "modality US; msvlm reads CT and MR"),
-        (without_position, "no place in the patient: Image Position missing or malformed"),
-        (flat_orientation, "not two unit vectors at a right angle"),
+        (without_position, "no position in the patient: Image Position missing or malformed"),
+        (flat_orientation, "not two orthogonal unit vectors"),
         (electron_density, "CT whose Rescale Type is not HU"),
-        (cut_short, "broken or cut short"),
+        (truncated, "corrupt or truncated"),
     ],
 )
-def test_what_is_no_slice_is_left_out_by_name(
+def test_a_file_that_is_no_slice_is_left_out_with_its_reason(
     tmp_path: Path, change: Callable[[FileDataset], None], reason: str
 ) -> None:
     good = mr_series()
@@ -233,12 +233,12 @@ def test_what_is_no_slice_is_left_out_by_name(
     study = read_study(tmp_path)
     assert_same_series(only(study), good)
     assert [item.name for item in study.left_out] == ["s7"]
-    with pytest.raises(StudyError, match=rf"nothing usable in 3 files: s7: 3 .*{reason}"):
+    with pytest.raises(StudyError, match=rf"no readable series in 3 files: s7: 3 .*{reason}"):
         read_study(paths[len(good.voxels) :])
 
 
 @pytest.mark.parametrize("description", ["Skeletal Survey low dose", "CT loc. staging", "scout view"])
-def test_a_ct_is_no_localiser_for_what_its_description_says(tmp_path: Path, description: str) -> None:
+def test_the_description_of_a_ct_does_not_make_it_a_localiser(tmp_path: Path, description: str) -> None:
     for path in written(tmp_path):
         set_values(path, SeriesDescription=description)
     assert_same_series(only(read_study(tmp_path)), ct_series())
@@ -252,23 +252,23 @@ def test_an_mr_localiser_is_known_by_its_description(tmp_path: Path, description
         read_study(tmp_path)
 
 
-def test_one_broken_slice_is_left_out_and_its_gap_named(tmp_path: Path) -> None:
-    edit(written(tmp_path)[3], cut_short)
+def test_one_corrupt_slice_is_left_out_and_its_gap_is_noted(tmp_path: Path) -> None:
+    edit(written(tmp_path)[3], truncated)
     study = read_study(tmp_path)
-    assert "s2: 1 of 8 slices: pixels in Explicit VR Little Endian are broken or cut short" in reasons(study)
+    assert "s2: 1 of 8 slices: pixel data in Explicit VR Little Endian are corrupt or truncated" in reasons(study)
     assert "1 slice is missing" in only(study).notes[0]
 
 
-def test_a_single_image_is_read_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_single_image_is_read_only_if_its_file_is_passed(tmp_path: Path) -> None:
     path = written(tmp_path)[3]
     (tmp_path / "alone").mkdir()
     alone = path.rename(tmp_path / "alone" / "image")
     assert only(read_study(alone)).notes == ("a single image",)
-    with pytest.raises(StudyError, match="a single image; to read it all the same, pass its file by itself"):
+    with pytest.raises(StudyError, match="a single image; to read it anyway, pass its file on its own"):
         read_study(alone.parent)
 
 
-def test_a_series_in_another_frame_of_reference_says_so(tmp_path: Path) -> None:
+def test_a_series_in_another_frame_of_reference_has_a_note(tmp_path: Path) -> None:
     paths = written(tmp_path, ct_series("s2"), ct_series("s3"), mr_series("s4"))
     for path in paths:
         if path.parent.name == "s4":
@@ -280,5 +280,5 @@ def test_a_series_in_another_frame_of_reference_says_so(tmp_path: Path) -> None:
 def test_two_studies_are_not_mixed(tmp_path: Path) -> None:
     written(tmp_path / "a", key="one")
     written(tmp_path / "b", key="two")
-    with pytest.raises(StudyError, match=r"images of 2 studies \(1, 1 series\) where one study of one patient"):
+    with pytest.raises(StudyError, match=r"images of 2 studies \(1, 1 series\), expected one study"):
         read_study(tmp_path)

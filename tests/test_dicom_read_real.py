@@ -1,4 +1,4 @@
-"""Real DICOM files of many scanners and converters: what is read is what others read of them."""
+"""Reading real DICOM files of many scanners and converters, compared with what other readers read."""
 
 import gzip
 import re
@@ -36,11 +36,11 @@ GREY_FOLDERS = [
 
 LOSSLESS = ["1.2.1.99", "1.2.4.90", "1.2.4.80", "1.2.4.70", "1.2.4.57", "1.2.1", "1.2", "1.2.5", "1.2.2"]
 LOSSY_WORST_MEAN_HU = {"1.2.4.91": 1.0, "1.2.4.81": 2.0, "1.2.4.50": 21.0, "1.2.4.51": 4.0}
-"""By how much each lossy file differs from the original on average: what its own quantisation explains."""
+"""Largest mean difference in HU between each lossy file and the original, due to quantisation."""
 
 
 def placed_voxels(voxels: NDArray[np.generic], affine_ras: NDArray[np.float64]) -> tuple[NDArray[np.generic], object]:
-    """Voxels and affine in the order nearest to RAS, whatever order they were stored in."""
+    """Returns voxels and affine reordered to the closest RAS order."""
     image = nibabel.as_closest_canonical(nibabel.Nifti1Image(voxels, affine_ras))
     return np.asarray(image.dataobj), image.affine
 
@@ -57,7 +57,7 @@ def test_voxels_and_places_equal_those_of_dicom2nifti(real_data: Path, name: str
 
 def test_a_colour_series_is_left_out_by_name(real_data: Path) -> None:
     with pytest.raises(
-        StudyError, match=r"nothing usable in 4 files: s\d+: 4 files: secondary capture in colour \(RGB\)"
+        StudyError, match=r"no readable series in 4 files: s\d+: 4 files: secondary capture in colour \(RGB\)"
     ):
         read_study(real_data / "dicom2nifti" / "generic_rgb_001")
 
@@ -93,11 +93,11 @@ def test_the_philips_study_is_sorted_into_slices_and_the_rest(real_data: Path) -
     left_out = [f"{item.name}: {item.reason}" for item in study.left_out]
     assert any(line == "s100: localiser" for line in left_out)
     assert any(line == "s401: 2 files: secondary capture" for line in left_out)
-    assert any(re.match(r"s401: secondary capture in colour \(RGB\): a dose sheet", line) for line in left_out)
-    assert any(re.match(r"files? [\d, ]+: no pixels", line) for line in left_out)
+    assert any(re.match(r"s401: secondary capture in colour \(RGB\): dose sheet", line) for line in left_out)
+    assert any(re.match(r"files? [\d, ]+: no pixel data", line) for line in left_out)
 
 
-def test_the_chest_ct_in_its_zip_has_100_slices_and_its_padding_is_no_tissue(real_data: Path) -> None:
+def test_the_chest_ct_in_its_zip_has_100_slices_and_its_padding_becomes_air(real_data: Path) -> None:
     study = read_study(real_data / "cmb_crc" / "cmb_crc_lung_nodule.zip")
     series = study.series[0]
     assert series.voxels.shape == (100, 512, 512)
@@ -162,7 +162,7 @@ def test_every_lossless_transfer_syntax_gives_the_same_voxels(real_data: Path, s
 
 
 @pytest.mark.parametrize("syntax", LOSSY_WORST_MEAN_HU)
-def test_lossy_transfer_syntaxes_come_near(real_data: Path, syntax: str) -> None:
+def test_lossy_transfer_syntaxes_give_similar_voxels(real_data: Path, syntax: str) -> None:
     folder = real_data / "transfer_syntaxes"
     difference_hu = np.abs(
         read_one(file_in(folder, syntax)).voxels - read_one(folder / "CTImage.dcm").voxels.astype(float)
@@ -173,13 +173,13 @@ def test_lossy_transfer_syntaxes_come_near(real_data: Path, syntax: str) -> None
 @pytest.mark.parametrize(("syntax", "name"), [("1.2.4.53", "Spectral Selection"), ("1.2.4.55", "Full Progression")])
 def test_retired_transfer_syntaxes_are_refused_by_name(real_data: Path, syntax: str, name: str) -> None:
     with pytest.raises(
-        StudyError, match=rf"pixels in JPEG {name}.* \(1\.2\.840\.10008\.{syntax}\), which no installed"
+        StudyError, match=rf"pixel data in JPEG {name}.* \(1\.2\.840\.10008\.{syntax}\), which no installed"
     ):
         read_study(file_in(real_data / "transfer_syntaxes", syntax))
 
 
 @pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"])
-def test_broken_compressed_pixels_are_read_or_refused_but_never_end_the_process(tmp_path: Path, name: str) -> None:
+def test_corrupt_compressed_pixels_are_read_or_refused_but_never_end_the_process(tmp_path: Path, name: str) -> None:
     content = (pydicom_files() / name).read_bytes()
     start = content.index(bytes.fromhex("e07f1000")) + 30
     refused = 0
@@ -199,7 +199,7 @@ def test_a_jpeg_stream_of_another_size_than_its_header_is_refused(real_data: Pat
     frame = content.index(b"\xff\xc3")
     content[frame + 5 : frame + 7] = (4096).to_bytes(2)
     (tmp_path / "larger").write_bytes(content)
-    with pytest.raises(StudyError, match=r"pixels in JPEG Lossless.* are broken"):
+    with pytest.raises(StudyError, match=r"pixel data in JPEG Lossless.* are corrupt"):
         read_study(tmp_path / "larger")
 
 
@@ -280,33 +280,33 @@ def test_one_mr_slice_is_the_same_in_all_its_encodings(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ExplVR_BigEndNoMeta.dcm", "ExplVR_LitEndNoMeta.dcm"])
 def test_files_without_meta_information_are_recognised(name: str) -> None:
-    """They are radiotherapy plans, and are refused as what they are, not as junk."""
-    with pytest.raises(StudyError, match=r"no pixels \(RT Ion Plan Storage\)"):
+    """They are radiotherapy plans and are refused as such, not as unreadable files."""
+    with pytest.raises(StudyError, match=r"no pixel data \(RT Ion Plan Storage\)"):
         read_study(pydicom_files() / name)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("MR_truncated.dcm", "broken or cut short"),
-        ("rtplan.dcm", r"no pixels \(RT Plan Storage\)"),
-        ("rtstruct.dcm", r"no pixels \(RT Structure Set Storage\)"),
-        ("reportsi.dcm", r"no pixels \(Basic Text SR Storage\)"),
+        ("MR_truncated.dcm", "corrupt or truncated"),
+        ("rtplan.dcm", r"no pixel data \(RT Plan Storage\)"),
+        ("rtstruct.dcm", r"no pixel data \(RT Structure Set Storage\)"),
+        ("reportsi.dcm", r"no pixel data \(Basic Text SR Storage\)"),
         ("SC_rgb_rle.dcm", r"secondary capture in colour \(RGB\)"),
         ("examples_palette.dcm", r"in colour \(PALETTE COLOR\)"),
-        ("waveform_ecg.dcm", "no pixels"),
+        ("waveform_ecg.dcm", "no pixel data"),
         ("README.txt", "neither DICOM nor NIfTI"),
-        ("rtplan_truncated.dcm", "no pixels|not readable"),
-        ("badVR.dcm", "no pixels|not readable|secondary|modality"),
+        ("rtplan_truncated.dcm", "no pixel data|not readable"),
+        ("badVR.dcm", "no pixel data|not readable|secondary|modality"),
     ],
 )
-def test_what_pydicom_brings_that_is_no_slice_is_refused_by_name(name: str, reason: str) -> None:
-    with pytest.raises(StudyError, match=f"nothing usable in 1 file: .*{reason}"):
+def test_files_of_pydicom_that_are_no_slices_are_refused_with_their_reason(name: str, reason: str) -> None:
+    with pytest.raises(StudyError, match=f"no readable series in 1 file: .*{reason}"):
         read_study(pydicom_files() / name)
 
 
-def test_no_file_of_pydicom_is_fatal() -> None:
-    """Each is read, or refused by our own error: any other error fails this test."""
+def test_no_file_of_pydicom_raises_another_error() -> None:
+    """Each is read or refused with StudyError; any other exception fails this test."""
     for path in sorted(pydicom_files().glob("*")):
         if path.is_file():
             with suppress(StudyError):
@@ -322,7 +322,7 @@ def test_patients_of_the_dicomdir_tests_are_read_study_by_study() -> None:
         ("98892001/CT2N", "s4: 2 files: localiser"),
         ("98892003/MR1", "s1: localiser"),
         ("98892003/MR700", "a single image"),
-        ("TINY_ALPHA", r"no pixels \(Media Storage Directory Storage\)"),
+        ("TINY_ALPHA", r"no pixel data \(Media Storage Directory Storage\)"),
         ("98892003/MR2", "images of 2 studies"),
         (".", r"images of \d studies"),
     ):
@@ -341,8 +341,8 @@ def test_a_zip_of_the_folder_gives_the_same_study(real_data: Path, tmp_path: Pat
     np.testing.assert_array_equal(zipped.series[0].positions_ras_mm, plain.series[0].positions_ras_mm)
 
 
-def test_a_chest_hangs_with_its_front_up_and_its_right_side_left(real_data: Path) -> None:
-    """The table is at the bottom of the picture and the aortic arch at its right."""
+def test_a_chest_is_displayed_with_anterior_up_and_right_on_the_left(real_data: Path) -> None:
+    """The table is at the bottom of the image and the aortic arch on its right."""
     series = read_study(real_data / "cmb_crc" / "cmb_crc_lung_nodule.zip").series[0]
     shown, _ = to_display_orientation(series)
     solid = shown.voxels[:5] > -300

@@ -1,4 +1,4 @@
-"""Study -> DICOM: read back the same, the same bytes for the same study, and valid by dciodvfy."""
+"""Writing DICOM: read back unchanged, the same bytes for the same study, valid according to dciodvfy."""
 
 import shutil
 import subprocess
@@ -63,13 +63,13 @@ def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("weighting", [each for each in Weighting if not each.startswith("ct")])
-def test_every_mr_weighting_comes_back(tmp_path: Path, weighting: Weighting) -> None:
+def test_every_mr_weighting_is_read_back(tmp_path: Path, weighting: Weighting) -> None:
     b_value = 600.0 if weighting is Weighting.DWI else None
     write_dicom(Study("a", (mr_series("s1", weighting, b_value),)), tmp_path)
     assert read_study(tmp_path).series[0].weighting is weighting
 
 
-def test_the_localiser_is_skipped_with_its_reason(tmp_path: Path) -> None:
+def test_the_localiser_is_left_out_with_its_reason(tmp_path: Path) -> None:
     paths = write_dicom(Study("a", (ct_series(),)), tmp_path, with_localiser=True)
     assert len(paths) == 9
     study = read_study(tmp_path)
@@ -93,16 +93,16 @@ def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
     paths = write_dicom(STUDY, tmp_path, with_localiser=True)
-    said = {}
+    output = {}
     for path in paths:
         run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
-        said[path.parent.name] = run.stdout + run.stderr
-        assert "CTImage" in said[path.parent.name] or "MRImage" in said[path.parent.name]
-        assert "Error" not in said[path.parent.name]
-    assert len(said) == len(STUDY.series) + 1
+        output[path.parent.name] = run.stdout + run.stderr
+        assert "CTImage" in output[path.parent.name] or "MRImage" in output[path.parent.name]
+        assert "Error" not in output[path.parent.name]
+    assert len(output) == len(STUDY.series) + 1
 
 
-def test_real_numbers_are_refused(tmp_path: Path) -> None:
+def test_float32_voxels_are_refused(tmp_path: Path) -> None:
     series = replace(ct_series(), voxels=ct_series().voxels.astype(np.float32))
     with pytest.raises(StudyError, match="s2: voxels of type float32; round them to int16"):
         write_dicom(Study("a", (series,)), tmp_path)

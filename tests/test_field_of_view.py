@@ -1,4 +1,4 @@
-"""The share of a body that lies outside the grid which the model sees."""
+"""The fraction of the body outside the pixel grid of the model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from test_preprocess import textured_series
 
-from msvlm.imaging.field_of_view import share_outside_field
+from msvlm.imaging.field_of_view import fraction_outside_field
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.imaging.read import read_study
 from msvlm.study import Modality, Series
 
 CONFIG = InputConfig(rows=48, columns=64, pixel_spacing_mm=4.0)
-"""192 mm high and 256 mm wide."""
+"""A grid 192 mm high and 256 mm wide."""
 
 
 def block(rows: int, columns: int, body: float = 40.0, around: float = -1000.0, margin: int = 0) -> Series:
@@ -31,7 +31,7 @@ def block(rows: int, columns: int, body: float = 40.0, around: float = -1000.0, 
 
 
 @pytest.mark.parametrize(
-    "rows, columns, margin, share",
+    "rows, columns, margin, fraction",
     [
         (96, 128, 0, 0.0),
         (192, 128, 0, 0.5),
@@ -40,11 +40,11 @@ def block(rows: int, columns: int, body: float = 40.0, around: float = -1000.0, 
         (192, 256, 64, 0.0),
     ],
 )
-def test_the_share_is_that_of_the_solid_voxels_beyond_the_grid(
-    rows: int, columns: int, margin: int, share: float
+def test_the_fraction_is_that_of_solid_voxels_outside_the_grid(
+    rows: int, columns: int, margin: int, fraction: float
 ) -> None:
     series = block(rows, columns, margin=margin)
-    assert share_outside_field(series, CONFIG) == pytest.approx(share, abs=0.02)
+    assert fraction_outside_field(series, CONFIG) == pytest.approx(fraction, abs=0.02)
     turned = replace(
         series,
         voxels=series.voxels.transpose(0, 2, 1)[::-1],
@@ -52,17 +52,17 @@ def test_the_share_is_that_of_the_solid_voxels_beyond_the_grid(
         row_steps_ras_mm=series.column_steps_ras_mm,
         column_steps_ras_mm=series.row_steps_ras_mm,
     )
-    assert share_outside_field(turned, CONFIG) == pytest.approx(share, abs=0.02)
+    assert fraction_outside_field(turned, CONFIG) == pytest.approx(fraction, abs=0.02)
 
 
-def test_air_padding_and_the_noise_around_a_body_do_not_count() -> None:
-    assert share_outside_field(block(200, 300, body=-1000.0), CONFIG) == 0.0
+def test_air_padding_and_noise_around_the_body_do_not_count() -> None:
+    assert fraction_outside_field(block(200, 300, body=-1000.0), CONFIG) == 0.0
     padded = replace(block(192, 256, around=3000.0, margin=64), padding_value=3000.0)
-    assert share_outside_field(padded, CONFIG) == 0.0
+    assert fraction_outside_field(padded, CONFIG) == 0.0
     noisy = replace(block(192, 256, body=500.0, around=20.0, margin=64), modality=Modality.MR)
-    assert share_outside_field(noisy, CONFIG) == 0.0
-    assert share_outside_field(replace(block(192, 128, 500.0), modality=Modality.MR), CONFIG) == 0.0
-    assert share_outside_field(replace(block(192, 256, 500.0, 20.0, 20), modality=Modality.MR), CONFIG) > 0.3
+    assert fraction_outside_field(noisy, CONFIG) == 0.0
+    assert fraction_outside_field(replace(block(192, 128, 500.0), modality=Modality.MR), CONFIG) == 0.0
+    assert fraction_outside_field(replace(block(192, 256, 500.0, 20.0, 20), modality=Modality.MR), CONFIG) > 0.3
 
 
 def test_a_twentieth_of_the_real_chest_lies_outside_the_usual_grid(real_data: Path) -> None:
@@ -74,4 +74,4 @@ def test_a_twentieth_of_the_real_chest_lies_outside_the_usual_grid(real_data: Pa
     )
     exact = 1 - solid[:, rows][:, :, columns].sum() / solid.sum()
     assert 0.03 < exact < 0.08
-    assert share_outside_field(series, InputConfig()) == pytest.approx(exact, abs=0.005)
+    assert fraction_outside_field(series, InputConfig()) == pytest.approx(exact, abs=0.005)

@@ -1,4 +1,4 @@
-"""NIfTI files: the same series whatever order the axes are stored in; refusals; writing, then reading back."""
+"""NIfTI files: the same series whatever order the axes are stored in; refusals; writing and reading back."""
 
 import gzip
 import struct
@@ -88,7 +88,7 @@ def test_every_voxel_lies_where_nibabel_places_it(tmp_path: Path) -> None:
         assert expected[place] == series.voxels[tuple(index)]
 
 
-def test_a_study_is_read_as_radiologists_hang_it(tmp_path: Path) -> None:
+def test_a_series_is_read_in_display_orientation(tmp_path: Path) -> None:
     series = only(stored(tmp_path, *volume((0.8, 0.7, 2.5))))
     shown, order = to_display_orientation(series)
     np.testing.assert_array_equal(shown.voxels, series.voxels)
@@ -96,14 +96,16 @@ def test_a_study_is_read_as_radiologists_hang_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lowest", "modality"), [(-1000, Modality.CT), (-901, Modality.CT), (-100, Modality.MR)])
-def test_a_volume_with_air_in_hu_is_taken_for_ct_and_says_so(tmp_path: Path, lowest: int, modality: Modality) -> None:
+def test_a_volume_with_air_in_hu_is_assumed_to_be_ct_with_a_note(
+    tmp_path: Path, lowest: int, modality: Modality
+) -> None:
     series = only(stored(tmp_path, *volume((1.0, 1.0, 3.0), lowest)))
     assert series.modality is modality
     assert series.weighting is (Weighting.CT if modality is Modality.CT else Weighting.MR)
-    assert f"taken for {modality}" in series.notes[0]
+    assert f"{modality} assumed" in series.notes[0]
 
 
-def test_the_named_slice_axis_wins(tmp_path: Path) -> None:
+def test_the_slice_axis_of_the_header_is_used(tmp_path: Path) -> None:
     voxels, affine_ras = volume((1.0, 1.0, 3.0))
     image = nibabel.Nifti1Image(voxels, affine_ras)
     image.header.set_dim_info(slice=0)
@@ -111,7 +113,7 @@ def test_the_named_slice_axis_wins(tmp_path: Path) -> None:
     assert only(tmp_path / "a.nii").plane is Plane.SAGITTAL
 
 
-def test_slope_and_intercept_make_the_values(tmp_path: Path) -> None:
+def test_voxels_are_scaled_by_slope_and_intercept(tmp_path: Path) -> None:
     voxels, affine_ras = volume((1.0, 1.0, 3.0), 0)
     path = stored(tmp_path, voxels, affine_ras)
     content = bytearray(path.read_bytes())
@@ -127,7 +129,7 @@ def test_slope_and_intercept_make_the_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i4", "u4", "i8", "f4", "f8", ">i2", ">f4"])
-def test_every_kind_of_number_is_read(tmp_path: Path, kind: str) -> None:
+def test_every_type_of_number_is_read(tmp_path: Path, kind: str) -> None:
     voxels = np.arange(7 * 6 * 5).reshape(7, 6, 5) % 120
     image = nibabel.Nifti1Image(voxels.astype(kind), np.diag((1.0, 1.0, 3.0, 1.0)), dtype=kind)
     if kind.startswith(">"):
@@ -145,7 +147,7 @@ def test_nifti_2_and_gzip_give_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.affine_ras, expected.affine_ras, atol=1e-3)
 
 
-def test_qform_places_voxels_where_there_is_no_sform(tmp_path: Path) -> None:
+def test_the_qform_is_used_where_there_is_no_sform(tmp_path: Path) -> None:
     voxels, affine_ras = volume((0.8, 0.7, 2.5))
     expected = only(stored(tmp_path, voxels, affine_ras))
     image = nibabel.Nifti1Image(voxels, None)
@@ -180,25 +182,25 @@ def test_disagreeing_sform_and_qform_are_noted(tmp_path: Path) -> None:
     moved[0, 3] += 5.0
     image.set_qform(moved, code=1)
     nibabel.save(image, tmp_path / "a.nii")
-    assert any("sform and qform place voxels up to 5.0 mm apart" in note for note in only(tmp_path / "a.nii").notes)
+    assert any("sform and qform differ by up to 5.0 mm" in note for note in only(tmp_path / "a.nii").notes)
 
 
-def test_metres_are_brought_to_millimetres(tmp_path: Path) -> None:
+def test_metres_are_converted_to_millimetres(tmp_path: Path) -> None:
     voxels, affine_ras = volume((0.8, 0.7, 2.5))
     image = nibabel.Nifti1Image(voxels, np.diag((1e-3, 1e-3, 1e-3, 1.0)) @ affine_ras)
     image.header.set_xyzt_units("meter")
     nibabel.save(image, tmp_path / "a.nii")
     series = only(tmp_path / "a.nii")
     assert series.slice_gaps_mm == pytest.approx(np.full(4, 2.5), abs=1e-3)
-    assert any("counts in metres" in note for note in series.notes)
+    assert any("header states metres; converted to mm" in note for note in series.notes)
 
 
-def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+def test_voxels_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     voxels, affine_ras = volume((1.0, 1.0, 3.0))
     broken = voxels.astype(np.float32)
     broken[1, 1, :3] = (np.nan, np.inf, -np.inf)
     series = only(stored(tmp_path, broken, affine_ras))
-    assert any("3 voxels are no finite numbers" in note for note in series.notes)
+    assert any("3 voxels are not finite" in note for note in series.notes)
     assert series.voxels.min() == -1000
 
 
@@ -214,11 +216,11 @@ def complex_numbers(content: bytearray) -> None:
     struct.pack_into("<2h", content, 70, 32, 64)
 
 
-def cut_short(content: bytearray) -> None:
+def truncated(content: bytearray) -> None:
     del content[-10:]
 
 
-def announces_70_terabytes(content: bytearray) -> None:
+def states_70_terabytes(content: bytearray) -> None:
     struct.pack_into("<4h", content, 40, 3, 32767, 32767, 32767)
 
 
@@ -230,7 +232,7 @@ def no_voxels_start(content: bytearray) -> None:
     struct.pack_into("<f", content, 108, np.nan)
 
 
-def flat(content: bytearray) -> None:
+def singular(content: bytearray) -> None:
     struct.pack_into("<12f", content, 280, *(0.0,) * 12)
 
 
@@ -241,37 +243,37 @@ def sheared(content: bytearray) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (no_orientation, "sform and qform codes are both 0, so nothing says which side is left; set one of them"),
+        (no_orientation, "sform and qform codes are both 0, so left and right are unknown; set one of them"),
         (four_axes, "4D, 5 volumes in one file; split it"),
         (complex_numbers, "voxels of type complex64; msvlm reads one grey-scale number per voxel"),
-        (cut_short, r"410 bytes of voxels where 420 are announced"),
-        (announces_70_terabytes, "(?:the file is broken or cut short|420 bytes of voxels where 70)"),
-        (of_another_size, "the NIfTI header is broken or cut short"),
-        (no_voxels_start, "the file is broken or cut short"),
-        (flat, "the orientation matrix is flat or not finite"),
-        (sheared, r"no two axes are at a right angle \(sheared\)"),
+        (truncated, "410 bytes of voxels, but the header states 420"),
+        (states_70_terabytes, "(?:the file is corrupt or truncated|420 bytes of voxels, but the header states 70)"),
+        (of_another_size, "the NIfTI header is corrupt or truncated"),
+        (no_voxels_start, "the file is corrupt or truncated"),
+        (singular, "the orientation matrix is singular or not finite"),
+        (sheared, r"no two axes are orthogonal \(sheared\)"),
     ],
 )
-def test_a_volume_that_cannot_be_read_as_one_is_refused_by_name(
+def test_a_file_that_is_not_one_placed_volume_is_refused_with_its_reason(
     tmp_path: Path, change: Callable[[bytearray], None], reason: str
 ) -> None:
     path = stored(tmp_path, *volume((1.0, 1.0, 3.0)))
     content = bytearray(path.read_bytes())
     change(content)
     path.write_bytes(content)
-    with pytest.raises(StudyError, match=f"nothing usable in 1 file: n1: {reason}"):
+    with pytest.raises(StudyError, match=f"no readable series in 1 file: n1: {reason}"):
         read_study(path)
 
 
-def test_a_wrong_checksum_is_seen(tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     content = bytearray(gzip.compress(stored(tmp_path, *volume((1.0, 1.0, 3.0))).read_bytes()))
     content[-6] ^= 0xFF
     (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(StudyError, match="n1: the file is broken or cut short"):
+    with pytest.raises(StudyError, match="n1: the file is corrupt or truncated"):
         read_study(tmp_path / "a.nii.gz")
 
 
-def test_several_volumes_are_one_study_and_the_unusable_is_named(tmp_path: Path) -> None:
+def test_several_volumes_are_one_study_and_unreadable_ones_are_listed(tmp_path: Path) -> None:
     write_nifti(ct_series(), tmp_path / "b.nii.gz")
     write_nifti(to_display_orientation(mr_series())[0], tmp_path / "c.nii")
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
@@ -281,7 +283,7 @@ def test_several_volumes_are_one_study_and_the_unusable_is_named(tmp_path: Path)
         assert [(item.name, item.reason[:13]) for item in study.left_out] == [("n1", "4D, 2 volumes")]
 
 
-def test_the_volumes_inside_nibabel_are_read_or_refused_by_name() -> None:
+def test_the_test_volumes_of_nibabel_are_read_or_refused_with_their_reason() -> None:
     folder = Path(nibabel.__file__).parent / "tests" / "data"
     with pytest.raises(StudyError, match="4D, 2 volumes in one file"):
         read_study(folder / "example4d.nii.gz")
@@ -305,7 +307,7 @@ def test_a_volume_of_int16_takes_no_more_than_its_file_and_its_copy_in_slice_ord
 
 
 def thin_slices() -> Series:
-    """Spacings that alone would not tell the slice axis."""
+    """A series whose spacings alone do not determine the slice axis."""
     series = mr_series()
     positions = series.positions_ras_mm * (0.1, 1.0, 1.0)
     return replace(series, positions_ras_mm=positions)
@@ -347,6 +349,6 @@ def test_uneven_slices_are_refused(tmp_path: Path) -> None:
         write_nifti(replace(series, positions_ras_mm=positions), tmp_path / "a.nii")
 
 
-def test_another_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"ends in \.nii or \.nii\.gz"):
+def test_another_file_extension_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"must end in \.nii or \.nii\.gz"):
         write_nifti(ct_series(), tmp_path / "a.mha")

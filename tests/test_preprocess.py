@@ -1,4 +1,4 @@
-"""Series -> model-ready slices: orientation, grid, windows."""
+"""Preparation of series for a model: orientation, grid, windows."""
 
 from dataclasses import replace
 from itertools import permutations, product
@@ -33,7 +33,7 @@ def textured_series(slices: int = 5, rows: int = 24, columns: int = 20) -> Serie
 
 
 def flipped(series: Series, flips: tuple[bool, bool, bool], transposed: bool) -> Series:
-    """The same voxels at the same places, stored in another order."""
+    """Returns the same voxels at the same positions, stored in another order."""
     if flips[0]:
         series = replace(series, voxels=series.voxels[::-1], positions_ras_mm=series.positions_ras_mm[::-1])
     if flips[1]:
@@ -77,9 +77,9 @@ def test_the_order_in_which_voxels_are_stored_does_not_matter(flips: tuple[bool,
 def test_display_orientation_moves_no_voxel_in_the_patient() -> None:
     series = textured_series()
     for flips, axes in product(product((False, True), repeat=3), permutations((0, 1))):
-        shown, _ = to_display_orientation(flipped(series, flips, axes == (1, 0)))
-        np.testing.assert_array_equal(shown.voxels, series.voxels)
-        np.testing.assert_allclose(shown.affine_ras, series.affine_ras, atol=1e-9)
+        oriented, _ = to_display_orientation(flipped(series, flips, axes == (1, 0)))
+        np.testing.assert_array_equal(oriented.voxels, series.voxels)
+        np.testing.assert_allclose(oriented.affine_ras, series.affine_ras, atol=1e-9)
 
 
 def test_display_orientation_keeps_each_slices_image_number() -> None:
@@ -91,9 +91,9 @@ def test_display_orientation_keeps_each_slices_image_number() -> None:
         instance_numbers=np.arange(101, 106),
     )
     for given in (series, turned):
-        shown, _ = to_display_orientation(given)
-        np.testing.assert_array_equal(shown.voxels, series.voxels)
-        np.testing.assert_array_equal(shown.instance_numbers, series.instance_numbers)
+        oriented, _ = to_display_orientation(given)
+        np.testing.assert_array_equal(oriented.voxels, series.voxels)
+        np.testing.assert_array_equal(oriented.instance_numbers, series.instance_numbers)
 
 
 def test_mean_is_kept_when_the_grid_is_coarser() -> None:
@@ -102,14 +102,14 @@ def test_mean_is_kept_when_the_grid_is_coarser() -> None:
     assert prepared.intensities.mean() == pytest.approx(series.voxels.mean(), abs=1.0)
 
 
-def test_outside_of_the_slice_is_air() -> None:
+def test_the_grid_outside_the_slice_is_air() -> None:
     series = replace(textured_series(rows=4, columns=4), voxels=np.full((5, 4, 4), 500, dtype=np.int16))
     prepared = prepare_series(series, CONFIG)
     assert (prepared.intensities[:, 0] == AIR_HU).all()
     assert (prepared.intensities[:, 7:9, 7:9] == 500).all()
 
 
-def test_padding_is_air_and_not_tissue() -> None:
+def test_padding_becomes_air() -> None:
     series = textured_series()
     padded = series.voxels.copy()
     padded[:, :6] = 3000
@@ -117,7 +117,7 @@ def test_padding_is_air_and_not_tissue() -> None:
     assert (prepared.intensities[:, 2:4, 3:13] == AIR_HU).all()
 
 
-def test_padding_does_not_count_for_the_scale_of_an_mr_volume() -> None:
+def test_padding_does_not_affect_the_scale_of_an_mr_volume() -> None:
     series = replace(textured_series(), modality=Modality.MR, weighting=Weighting.T2)
     padded = series.voxels.copy()
     padded[:, :12] = -9999
@@ -138,25 +138,25 @@ def test_an_mr_volume_of_padding_alone_is_prepared() -> None:
     assert (prepared.intensities == 0).all()
 
 
-def test_windows_become_minus_one_to_one() -> None:
+def test_windows_are_scaled_to_minus_one_to_one() -> None:
     voxels = np.tile(np.array([-1350, -600, 150, 3000], dtype=np.int16), (5, 32, 8))
     config = replace(CONFIG, windows_hu=((-1350.0, 150.0),), windows_mr=((0.0, 1000.0),), pixel_spacing_mm=1.0)
     channels = to_channels(prepare_series(replace(textured_series(), voxels=voxels), config), config)
     assert channels.shape == (5, 1, 16, 16)
-    # The grid stands between voxel centres here or on them; only the extremes and the middle are asked for.
+    # The grid stands between voxel centres here or on them; only the extremes and the middle are checked.
     assert channels.min() >= -1.0 and channels.max() == 1.0
     assert channels[0, 0, 0, :4].tolist() == pytest.approx([AIR_HU * 2 / 1500 + 1350 * 2 / 1500 - 1, 0.0, 1.0, 1.0])
 
 
-def test_mr_scale_does_not_depend_on_the_scanners_own() -> None:
+def test_mr_intensities_do_not_depend_on_the_scanners_scale() -> None:
     series = replace(textured_series(), modality=Modality.MR, weighting=Weighting.T2)
-    louder = replace(series, voxels=(series.voxels.astype(np.float32) * 3.0 + 4000.0).astype(np.float32))
-    first, second = prepare_series(series, CONFIG), prepare_series(louder, CONFIG)
+    scaled = replace(series, voxels=(series.voxels.astype(np.float32) * 3.0 + 4000.0).astype(np.float32))
+    first, second = prepare_series(series, CONFIG), prepare_series(scaled, CONFIG)
     np.testing.assert_allclose(first.intensities[:, 4:12, 4:12], second.intensities[:, 4:12, 4:12], atol=1.0)
     assert 0 < np.median(first.intensities[:, 4:12, 4:12]) < MR_FULL_SCALE
 
 
-def test_a_mask_marks_the_cell_that_it_lies_in() -> None:
+def test_a_mask_marks_the_cell_that_contains_it() -> None:
     series = textured_series(rows=32, columns=32)
     mask = np.zeros(series.voxels.shape, dtype=bool)
     mask[2, 9:12, 25:28] = True
@@ -173,11 +173,11 @@ def test_a_mask_of_another_shape_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rows": 4}, "8 x 8 at least"),
-        ({"windows_hu": ((10.0, 10.0),) * 3}, "low must lie below high"),
+        ({"rows": 4}, "minimum 8 x 8"),
+        ({"windows_hu": ((10.0, 10.0),) * 3}, "low must be below high"),
         ({"windows_hu": ((0.0, 10.0),)}, "1 CT channels and 3 MR channels"),
     ],
 )
-def test_a_senseless_input_is_refused(change: dict, message: str) -> None:
+def test_an_invalid_input_config_is_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         InputConfig(**change)

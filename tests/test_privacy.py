@@ -1,4 +1,4 @@
-"""What a careless writer put into a DICOM file's text, or a name, does not leave the reading of it."""
+"""Patient data in free text of DICOM files and in file names reach no study, message, log or warning."""
 
 import logging
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from msvlm.imaging.read import read_study
 SECRET = "DOE^JANE 1970"
 
 
-def cut_short(dataset: FileDataset) -> None:
+def truncated(dataset: FileDataset) -> None:
     dataset.PixelData = dataset.PixelData[:20]
 
 
 def with_secret_everywhere(dataset: FileDataset) -> None:
-    """Every element that holds free text, and codes and ids that a careless writer fills with it."""
+    """Puts the secret into every free-text element, and into codes and ids that software may fill with free text."""
     for keyword in (
         "PatientName", "PatientID", "PatientComments", "PatientAddress", "ReferringPhysicianName", "InstitutionName",
         "BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName", "ImageComments", "SequenceName",
@@ -59,7 +59,7 @@ def unchanged(dataset: FileDataset) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [unchanged, secret_class, secret_modality, secret_colours, secret_rescale, secret_syntax, cut_short]
+    "change", [unchanged, secret_class, secret_modality, secret_colours, secret_rescale, secret_syntax, truncated]
 )
 def test_no_patient_data_reaches_a_study_a_log_a_warning_or_a_message(
     tmp_path: Path,
@@ -88,9 +88,9 @@ def test_no_patient_data_reaches_a_study_a_log_a_warning_or_a_message(
     ):
         try:
             study = read_study(given)
-            told = repr(study) + describe_study(study).to_text() + describe_study(study).to_json()
+            text = repr(study) + describe_study(study).to_text() + describe_study(study).to_json()
         except StudyError as error:
-            told = str(error)
-        told += caplog.text + "".join(str(warning.message) for warning in recwarn.list)
+            text = str(error)
+        text += caplog.text + "".join(str(warning.message) for warning in recwarn.list)
         for word in ("jane", "doe^", "doe_", "doe ", "1970"):
-            assert word not in told.lower()
+            assert word not in text.lower()

@@ -1,4 +1,4 @@
-"""pydicom is silent while we read, and afterwards as it was, however uses overlap."""
+"""pydicom is silent while msvlm reads; its settings are restored afterwards, even where uses overlap."""
 
 import logging
 import warnings
@@ -8,32 +8,32 @@ import pytest
 from pydicom import config
 from pydicom.dataelem import DataElement
 
-from msvlm.imaging.dicom.quiet import silent_pydicom
+from msvlm.imaging.dicom.quiet import quiet_pydicom
 
 
 def state() -> tuple[object, ...]:
     return logging.getLogger("pydicom").level, config.settings.reading_validation_mode, list(warnings.filters)
 
 
-def test_uses_that_overlap_leave_all_as_it_was() -> None:
+def test_overlapping_uses_restore_the_settings() -> None:
     before = state()
-    first, second = silent_pydicom(), silent_pydicom()
+    first, second = quiet_pydicom(), quiet_pydicom()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert logging.getLogger("pydicom").level > logging.CRITICAL, "the second still reads"
+    assert logging.getLogger("pydicom").level > logging.CRITICAL, "the second use is still active"
     assert config.settings.reading_validation_mode == config.IGNORE
     second.__exit__(None, None, None)
     assert state() == before
 
 
-def test_two_threads_leave_all_as_it_was() -> None:
+def test_two_threads_restore_the_settings() -> None:
     before = state()
     together = Barrier(2)
 
     def use(first_out: bool) -> None:
         for _ in range(50):
-            with silent_pydicom():
+            with quiet_pydicom():
                 together.wait()
                 if not first_out:
                     together.wait()
@@ -48,17 +48,19 @@ def test_two_threads_leave_all_as_it_was() -> None:
     assert state() == before
 
 
-def test_an_error_inside_leaves_all_as_it_was() -> None:
+def test_an_error_inside_restores_the_settings() -> None:
     before = state()
-    with pytest.raises(KeyError), silent_pydicom():
+    with pytest.raises(KeyError), quiet_pydicom():
         raise KeyError
     assert state() == before
 
 
-def test_nothing_is_said_of_a_file(caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder) -> None:
+def test_no_value_of_a_file_is_logged_or_warned_about(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
     caplog.set_level(logging.DEBUG)
 
-    def told() -> str:
+    def output() -> str:
         caplog.clear()
         recwarn.clear()
         DataElement("PatientSex", "CS", "DOE^JANE")
@@ -68,6 +70,6 @@ def test_nothing_is_said_of_a_file(caplog: pytest.LogCaptureFixture, recwarn: py
     def warn_from_pydicom(text: str) -> None:
         warnings.warn_explicit(text, UserWarning, "valuerep.py", 1, module="pydicom.valuerep")
 
-    assert told().count("DOE") >= 2, "pydicom quotes values, else there is nothing to keep silent"
-    with silent_pydicom():
-        assert told() == ""
+    assert output().count("DOE") >= 2, "without quiet_pydicom, pydicom quotes values"
+    with quiet_pydicom():
+        assert output() == ""

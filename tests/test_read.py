@@ -1,4 +1,4 @@
-"""read_study: the one door, whatever the caller points at."""
+"""read_study(): folders, zip files, lists of files, and the errors for what cannot be read."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def test_dicom_and_nifti_in_one_folder_are_one_study(tmp_path: Path) -> None:
     assert [(series.key, series.modality) for series in study.series] == [("s2", "CT"), ("n1", "MR")]
 
 
-def test_junk_is_listed_and_never_fatal(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_listed_and_never_fatal(tmp_path: Path) -> None:
     written(tmp_path)
     (tmp_path / "a_note.txt").write_text("read me")
     (tmp_path / "empty").write_bytes(b"")
@@ -60,37 +60,37 @@ def test_junk_is_listed_and_never_fatal(tmp_path: Path) -> None:
         archive.writestr("a", "b")
     study = read_study(tmp_path)
     assert_same_series(study.series[0], ct_series())
-    told = "\n".join(f"{item.name}: {item.reason}" for item in study.left_out)
-    assert "neither DICOM nor NIfTI" in told
-    assert "a zip within the input" in told
-    assert "broken" in told
-    assert "read me" not in told
-    assert "a_note" not in told
+    message = "\n".join(f"{item.name}: {item.reason}" for item in study.left_out)
+    assert "neither DICOM nor NIfTI" in message
+    assert "a zip file inside the input" in message
+    assert "corrupt" in message
+    assert "read me" not in message
+    assert "a_note" not in message
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image at all"])
-def test_nothing_usable_is_one_error_that_names_what_was_found(tmp_path: Path, content: bytes) -> None:
+def test_no_readable_series_is_an_error_that_lists_what_was_found(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret_name").write_bytes(content)
-    with pytest.raises(StudyError, match=r"k: nothing usable in 1 file: file 1: neither DICOM nor NIfTI") as caught:
+    with pytest.raises(StudyError, match=r"k: no readable series in 1 file: file 1: neither DICOM nor NIfTI") as caught:
         read_study(tmp_path, key="k")
     assert "secret" not in str(caught.value)
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="path 1 of 1 does not exist; pass a folder, a zip or image files"):
+def test_missing_paths_and_empty_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="path 1 of 1 does not exist; pass a folder, a zip file or image files"):
         read_study(tmp_path / "Jane_Doe")
-    with pytest.raises(StudyError, match="no file in the input"):
+    with pytest.raises(StudyError, match="the input contains no files"):
         read_study(tmp_path)
-    with pytest.raises(StudyError, match="an empty list of files"):
+    with pytest.raises(StudyError, match="no input path"):
         read_study([])
 
 
-def test_the_key_is_the_callers_or_a_hash_that_tells_nothing(tmp_path: Path) -> None:
+def test_the_key_is_the_callers_or_a_hash_without_patient_data(tmp_path: Path) -> None:
     written(tmp_path / "Jane_Doe_1970", key="Jane")
     assert read_study(tmp_path / "Jane_Doe_1970", key="mine").key == "mine"
     key = read_study(tmp_path / "Jane_Doe_1970").key
     (tmp_path / "Jane_Doe_1970").rename(tmp_path / "elsewhere")
-    assert read_study(tmp_path / "elsewhere").key == key, "the same study, wherever it lies"
+    assert read_study(tmp_path / "elsewhere").key == key, "the same study at another path"
     assert key.startswith("study-")
     assert len(key) == 16
     assert "jane" not in key.lower()
@@ -105,7 +105,7 @@ def test_volumes_of_different_patients_have_different_keys_whatever_their_files_
     assert keys[0] != keys[1]
 
 
-def test_a_volume_has_one_key_wherever_and_however_it_lies(tmp_path: Path) -> None:
+def test_the_key_of_a_volume_does_not_depend_on_path_or_compression(tmp_path: Path) -> None:
     for name in ("ct.nii.gz", "copy.nii"):
         write_nifti(ct_series(), tmp_path / name)
     write_nifti(mr_series(), tmp_path / "mr.nii")
@@ -114,7 +114,7 @@ def test_a_volume_has_one_key_wherever_and_however_it_lies(tmp_path: Path) -> No
     assert read_study(both).key == read_study(both[::-1]).key != read_study(both[0]).key
 
 
-def test_dicom_without_a_study_uid_is_known_by_its_voxels(tmp_path: Path) -> None:
+def test_dicom_without_a_study_uid_gets_a_key_from_its_voxels(tmp_path: Path) -> None:
     keys = []
     for name, seed in (("a", 0), ("b", 1), ("c", 0)):
         for path in written(tmp_path / name / "scan", ct_series(seed=seed)):
@@ -123,7 +123,7 @@ def test_dicom_without_a_study_uid_is_known_by_its_voxels(tmp_path: Path) -> Non
     assert keys[0] == keys[2] != keys[1]
 
 
-def test_one_voxel_makes_another_study(tmp_path: Path) -> None:
+def test_one_different_voxel_gives_another_key(tmp_path: Path) -> None:
     voxels = ct_series().voxels.copy()
     voxels[3, 3, 3] += 1
     write_nifti(ct_series(), tmp_path / "a.nii")
@@ -149,7 +149,7 @@ except StudyError as error:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody may look into, unlike pytest's own."""
+    """A folder that every user may read, unlike the folders of pytest."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -162,29 +162,29 @@ def read_as_nobody(path: Path) -> str:
     return run.stdout
 
 
-def test_a_folder_that_may_not_be_read_is_named_by_its_number(open_folder: Path) -> None:
+def test_a_folder_without_read_permission_is_listed_by_its_number(open_folder: Path) -> None:
     written(open_folder / "a", ct_series())
     written(open_folder / "Doe_Jane", ct_series())
     (open_folder / "Doe_Jane").chmod(0)
-    told = read_as_nobody(open_folder)
-    assert told.startswith("[8] folder 2: cannot be opened (Permission denied); give the right to read it")
-    assert "no file in the input: folder 1: cannot be opened (Permission denied)" in read_as_nobody(
+    message = read_as_nobody(open_folder)
+    assert message.startswith("[8] folder 2: cannot be opened (Permission denied); grant read permission")
+    assert "the input contains no files; folder 1: cannot be opened (Permission denied)" in read_as_nobody(
         open_folder / "Doe_Jane"
     )
-    told = read_as_nobody(open_folder / "Doe_Jane" / "s2")
-    assert told.startswith("the input cannot be opened (Permission denied); give the right to read it, or copy it")
+    message = read_as_nobody(open_folder / "Doe_Jane" / "s2")
+    assert message.startswith("the input cannot be opened (Permission denied); grant read permission, or copy it")
 
 
-def test_a_file_that_may_not_be_read_is_named_by_its_number(open_folder: Path) -> None:
+def test_a_file_without_read_permission_is_listed_by_its_number(open_folder: Path) -> None:
     paths = written(open_folder, ct_series())
     paths[2].rename(open_folder / "Doe_Jane")
     (open_folder / "Doe_Jane").chmod(0)
-    told = read_as_nobody(open_folder)
-    assert told.startswith("[7] file 1: cannot be opened: no right to read it")
-    assert read_as_nobody(open_folder / "Doe_Jane").startswith("nothing usable in 1 file: file 1: cannot be opened")
+    message = read_as_nobody(open_folder)
+    assert message.startswith("[7] file 1: cannot be opened: no read permission")
+    assert read_as_nobody(open_folder / "Doe_Jane").startswith("no readable series in 1 file: file 1: cannot be opened")
 
 
-def test_links_to_folders_are_named_and_not_followed(tmp_path: Path) -> None:
+def test_links_to_folders_are_listed_and_not_followed(tmp_path: Path) -> None:
     written(tmp_path / "scan")
     (tmp_path / "scan" / "Jane_Doe").symlink_to(tmp_path)
     (tmp_path / "scan" / "nowhere").symlink_to(tmp_path / "Jane_Doe")
@@ -192,7 +192,7 @@ def test_links_to_folders_are_named_and_not_followed(tmp_path: Path) -> None:
     study = read_study(tmp_path / "scan")
     assert_same_series(study.series[0], ct_series())
     assert [(item.name, item.reason[:24]) for item in study.left_out] == [
-        ("files 1, 2", "cannot be opened: no rig"),
+        ("files 1, 2", "cannot be opened: no rea"),
         ("folder 2", "a link to a folder, not "),
     ]
     (tmp_path / "circle").symlink_to(tmp_path / "circle")

@@ -1,4 +1,4 @@
-"""Series and Study: geometry is told as it is."""
+"""Geometry of Series: affine, tilt, plane, roles, and refused shapes."""
 
 from dataclasses import replace
 
@@ -24,13 +24,13 @@ def axial_series(slices: int = 5, gap_mm: float = 2.5) -> Series:
     )
 
 
-def test_affine_maps_each_index_to_its_place() -> None:
+def test_the_affine_maps_each_index_to_its_position() -> None:
     series = axial_series()
-    place = series.affine_ras @ (3, 2, 5, 1)
-    assert place[:3] == pytest.approx((40.0 - 5 * 0.7, 30.0 - 2 * 0.8, -7.0 + 3 * 2.5))
+    position = series.affine_ras @ (3, 2, 5, 1)
+    assert position[:3] == pytest.approx((40.0 - 5 * 0.7, 30.0 - 2 * 0.8, -7.0 + 3 * 2.5))
 
 
-def test_uneven_slices_have_no_affine_and_the_error_names_the_gap() -> None:
+def test_uneven_slices_have_no_affine_and_the_error_states_the_gap() -> None:
     series = axial_series()
     positions = series.positions_ras_mm.copy()
     positions[3:, 2] += 2.5
@@ -38,7 +38,7 @@ def test_uneven_slices_have_no_affine_and_the_error_names_the_gap() -> None:
         _ = replace(series, positions_ras_mm=positions).affine_ras
 
 
-def test_slices_are_named_for_people_counted_from_1_and_by_their_image_number() -> None:
+def test_errors_name_slices_counted_from_1_with_their_image_numbers() -> None:
     positions = axial_series().positions_ras_mm.copy()
     positions[3:, 2] += 2.5
     series = replace(axial_series(), positions_ras_mm=positions, instance_numbers=np.arange(100, 95, -1))
@@ -90,7 +90,7 @@ def test_every_role_has_its_own_index() -> None:
     assert indices == set(range(Role.COUNT))
 
 
-def test_a_series_whose_places_do_not_match_its_slices_is_refused() -> None:
+def test_arrays_that_do_not_match_the_number_of_slices_are_refused() -> None:
     with pytest.raises(GeometryError, match=r"positions_ras_mm of shape \(4, 3\) for 5 slices"):
         replace(axial_series(), positions_ras_mm=np.zeros((4, 3)))
     with pytest.raises(GeometryError, match=r"instance_numbers of shape \(4,\) for 5 slices"):

@@ -1,8 +1,8 @@
-"""What headers say -> weighting and phase."""
+"""Weighting and contrast phase inferred from headers."""
 
 import pytest
 
-from msvlm.imaging.dicom.weighting import AcquisitionFacts, weighting_of
+from msvlm.imaging.dicom.weighting import AcquisitionFacts, infer_weighting
 from msvlm.study import Modality, Weighting
 
 
@@ -22,7 +22,7 @@ from msvlm.study import Modality, Weighting
     ],
 )
 def test_ct_phase(description: str, agent: str, weighting: Weighting) -> None:
-    assert weighting_of(AcquisitionFacts(Modality.CT, description, contrast_agent=agent)) is weighting
+    assert infer_weighting(AcquisitionFacts(Modality.CT, description, contrast_agent=agent)) is weighting
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_ct_phase(description: str, agent: str, weighting: Weighting) -> None:
     ],
 )
 def test_mr_weighting_by_name(description: str, weighting: Weighting) -> None:
-    assert weighting_of(AcquisitionFacts(Modality.MR, description)) is weighting
+    assert infer_weighting(AcquisitionFacts(Modality.MR, description)) is weighting
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_mr_weighting_by_name(description: str, weighting: Weighting) -> None:
         (None, 500.0, "SE", Weighting.MR),
     ],
 )
-def test_mr_weighting_by_the_physics_of_spin_echoes(
+def test_mr_weighting_by_echo_and_repetition_time_of_spin_echoes(
     echo_ms: float | None, repetition_ms: float, sequence: str, weighting: Weighting
 ) -> None:
     facts = AcquisitionFacts(
         Modality.MR, "ax", scanning_sequence=(sequence,), echo_time_ms=echo_ms, repetition_time_ms=repetition_ms
     )
-    assert weighting_of(facts) is weighting
+    assert infer_weighting(facts) is weighting
 
 
-def test_what_was_made_of_the_data_goes_before_its_name() -> None:
+def test_derived_image_types_and_b_values_take_precedence_over_names() -> None:
     facts = AcquisitionFacts(Modality.MR, "t2 something", image_type=("DERIVED", "PRIMARY", "DIFFUSION", "ADC"))
-    assert weighting_of(facts) is Weighting.ADC
-    assert weighting_of(AcquisitionFacts(Modality.MR, "t2 something", b_value_s_mm2=500.0)) is Weighting.DWI
+    assert infer_weighting(facts) is Weighting.ADC
+    assert infer_weighting(AcquisitionFacts(Modality.MR, "t2 something", b_value_s_mm2=500.0)) is Weighting.DWI

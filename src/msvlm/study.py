@@ -1,4 +1,4 @@
-"""Series and Study: voxels and where they lie in the patient. RAS axes (right, anterior, superior), millimetres."""
+"""Series and Study: voxels and their positions in the patient, in mm along RAS axes (right, anterior, superior)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from msvlm.errors import GeometryError
 
 SPACING_TOLERANCE_MM = 0.01
-"""Two gaps between slices that differ by no more than this, or by 1 % of the gap, are the same gap."""
+"""Two gaps between slices count as equal where they differ by at most this, or by at most 1 % of the gap."""
 
 
-def neighbours_in_words(first: int, instance_numbers: Sequence[int] | NDArray[np.int64] | None) -> str:
-    """Names a slice, its index counted from 0, and the next for people: counted from 1, with image numbers where known.
+def describe_slice_pair(first: int, instance_numbers: Sequence[int] | NDArray[np.int64] | None) -> str:
+    """Names the slice with index `first` (from 0) and the next one, counted from 1, with image numbers where known.
 
     For example `slices 4 and 5 (images 97 and 96)`.
     """
@@ -26,7 +26,7 @@ def neighbours_in_words(first: int, instance_numbers: Sequence[int] | NDArray[np
 
 
 class Modality(StrEnum):
-    """What made the voxels; the DICOM code of the modality."""
+    """Imaging modality, by its DICOM code."""
 
     CT = "CT"
     MR = "MR"
@@ -41,7 +41,7 @@ class Plane(StrEnum):
 
 
 class Weighting(StrEnum):
-    """MR sequence weighting, or CT contrast phase, as far as the header tells."""
+    """MR sequence weighting or CT contrast phase; `MR` and `CT` where the header does not state it."""
 
     CT = "ct"
     CT_CONTRAST = "ct_contrast"
@@ -58,7 +58,7 @@ class Weighting(StrEnum):
 
 @dataclass(frozen=True)
 class Role:
-    """What a series is for within its study: the plane from its geometry, the weighting or phase from its header."""
+    """Role of a series within its study: plane, from its geometry, and weighting or phase, from its header."""
 
     plane: Plane
     weighting: Weighting
@@ -67,13 +67,13 @@ class Role:
 
     @property
     def index(self) -> int:
-        """A number from 0 to `COUNT` - 1, the same in every run."""
+        """Index of the role, from 0 to `COUNT` - 1, the same in every run."""
         return list(Plane).index(self.plane) * len(Weighting) + list(Weighting).index(self.weighting)
 
 
 @dataclass(frozen=True)
 class Series:
-    """One stack of slices. Tilted and uneven stacks are told as they are: every slice has its own place.
+    """One stack of slices, each with its own position and orientation, so tilted and uneven stacks are represented too.
 
     Attributes:
         key: unique in its study, free of patient data, for example `s2010`.
@@ -81,12 +81,12 @@ class Series:
         positions_ras_mm: (slices, 3), centre of each slice's first voxel.
         row_steps_ras_mm: (slices, 3), from a voxel to the one in the next row.
         column_steps_ras_mm: (slices, 3), from a voxel to the one in the next column.
-        padding_value: the voxel value that means "outside the field of view", where the file names one.
-        body_part: DICOM Body Part Examined in lower case, empty where the header is silent.
-        b_value_s_mm2: diffusion weighting, where the series has one.
-        notes: all that was odd or repaired while reading.
-        instance_numbers: (slices,), DICOM Instance Number (0020,0013), by which viewers name a series' images; None
-            where the source has none or repeats one.
+        padding_value: the voxel value that marks "outside the field of view", where the file defines one.
+        body_part: DICOM Body Part Examined in lower case, empty where the header does not state it.
+        b_value_s_mm2: diffusion b-value, where the series has one.
+        notes: everything unusual, assumed or repaired while reading.
+        instance_numbers: (slices,), DICOM Instance Number (0020,0013), which viewers show as the image number;
+            None where the source has none or repeats one.
     """
 
     key: str
@@ -104,7 +104,7 @@ class Series:
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or 0 in self.voxels.shape:
-            raise GeometryError(f"{self.key}: voxels of shape {self.voxels.shape}, wanted (slices, rows, columns)")
+            raise GeometryError(f"{self.key}: voxels of shape {self.voxels.shape}, expected (slices, rows, columns)")
         for name in ("positions_ras_mm", "row_steps_ras_mm", "column_steps_ras_mm"):
             shape = getattr(self, name).shape
             if shape != (len(self.voxels), 3):
@@ -116,18 +116,18 @@ class Series:
 
     @property
     def normals_ras(self) -> NDArray[np.float64]:
-        """(slices, 3), unit vectors across each slice: column direction x row direction as DICOM counts them."""
+        """(slices, 3), unit normal of each slice: cross product of its column step and its row step."""
         normals = np.cross(self.column_steps_ras_mm, self.row_steps_ras_mm)
         return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
     @property
     def pixel_spacing_mm(self) -> tuple[float, float]:
-        """Distance between rows and between columns of the first slice."""
+        """Distance between rows and between columns of the first slice, in mm."""
         return float(np.linalg.norm(self.row_steps_ras_mm[0])), float(np.linalg.norm(self.column_steps_ras_mm[0]))
 
     @property
     def slice_gaps_mm(self) -> NDArray[np.float64]:
-        """(slices - 1), distance from each slice to the next along the first slice's normal."""
+        """(slices - 1), signed distance in mm from each slice to the next along the first slice's normal."""
         return np.diff(self.positions_ras_mm @ self.normals_ras[0])
 
     @property
@@ -138,11 +138,12 @@ class Series:
 
     @property
     def role(self) -> Role:
+        """Plane and weighting of the series."""
         return Role(self.plane, self.weighting)
 
     @property
     def tilt_degrees(self) -> float:
-        """Angle between the slices' normal and the line through their positions (gantry tilt); 0 for one slice."""
+        """Angle between the first slice's normal and the line from the first position to the last; 0 for one slice."""
         if len(self.voxels) < 2:
             return 0.0
         line = self.positions_ras_mm[-1] - self.positions_ras_mm[0]
@@ -154,7 +155,7 @@ class Series:
 
     @property
     def slice_centres_ras_mm(self) -> NDArray[np.float64]:
-        """(slices, 3), the middle of each slice."""
+        """(slices, 3), centre of each slice."""
         _, rows, columns = self.voxels.shape
         return (
             self.positions_ras_mm
@@ -164,10 +165,10 @@ class Series:
 
     @property
     def affine_ras(self) -> NDArray[np.float64]:
-        """(4, 4), maps (slice, row, column) to RAS mm.
+        """(4, 4), maps (slice, row, column) indices to RAS mm.
 
         Raises:
-            GeometryError: the slices are not parallel and evenly spaced, so that no one matrix places them.
+            GeometryError: the slices are not parallel and evenly spaced, so no single matrix gives their positions.
         """
         if len(self.voxels) < 2:
             raise GeometryError(f"{self.key}: one slice has no spacing; use positions_ras_mm")
@@ -179,12 +180,12 @@ class Series:
         if np.linalg.norm(steps[worst] - step) > tolerance_mm:
             raise GeometryError(
                 f"{self.key}: slices are {gaps_mm[worst]:.2f} mm apart between "
-                f"{neighbours_in_words(worst, self.instance_numbers)} and {np.linalg.norm(step):.2f} mm on average; "
-                "use positions_ras_mm, slice by slice"
+                f"{describe_slice_pair(worst, self.instance_numbers)} and {np.linalg.norm(step):.2f} mm on average; "
+                "use positions_ras_mm of each slice"
             )
         for steps_in_plane in (self.row_steps_ras_mm, self.column_steps_ras_mm):
             if np.abs(steps_in_plane - steps_in_plane[0]).max() > 1e-3:
-                raise GeometryError(f"{self.key}: slices are not parallel; use positions_ras_mm, slice by slice")
+                raise GeometryError(f"{self.key}: slices are not parallel; use positions_ras_mm of each slice")
         affine_ras = np.eye(4)
         affine_ras[:3, 0] = step
         affine_ras[:3, 1] = self.row_steps_ras_mm[0]
@@ -195,7 +196,7 @@ class Series:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A series or file of the study that msvlm does not read, and why."""
+    """A series or file of the study that msvlm does not read, and the reason."""
 
     name: str
     reason: str
@@ -203,7 +204,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Study:
-    """All that was acquired of one patient at one visit, as far as msvlm can read it."""
+    """The readable series of one study of one patient, and what was left out of it."""
 
     key: str
     series: tuple[Series, ...]

@@ -1,4 +1,4 @@
-"""How much of a body the model does not see, because it lies outside the grid that every slice is brought to."""
+"""The fraction of the body that lies outside the pixel grid to which every slice is resampled."""
 
 from dataclasses import replace
 
@@ -10,18 +10,18 @@ from msvlm.study import Modality, Series
 
 _SOLID_HU = -300.0
 _SOLID_MR = 0.2
-"""Of the way from the lower to the upper of a volume's `mr_percentiles`: below it lie air and noise."""
-_LOOKED_AT = 128
-"""About so many slices, rows and columns are looked at; a share needs no more."""
+"""Fraction of the range between a volume's `mr_percentiles`; lower values are air and noise."""
+_SAMPLES = 128
+"""Approximate number of slices, rows and columns that are sampled, which is enough for a fraction."""
 
 
-def share_outside_field(series: Series, config: InputConfig) -> float:
-    """Share of the solid voxels, 0 to 1, that `prepare_series` cuts off: outside the grid centred on the slice.
+def fraction_outside_field(series: Series, config: InputConfig) -> float:
+    """Returns the fraction of solid voxels, 0 to 1, that `prepare_series` crops: outside the grid centred on the slice.
 
-    The table that a patient lies on counts where it is as dense as a body. 0 where nothing is solid.
+    The patient table counts where it is as dense as a body. 0 where no voxel is solid.
     """
-    every = _every_few(len(series.voxels))
-    some = replace(
+    every = _sample(len(series.voxels))
+    sampled = replace(
         series,
         voxels=series.voxels[every],
         positions_ras_mm=series.positions_ras_mm[every],
@@ -29,15 +29,15 @@ def share_outside_field(series: Series, config: InputConfig) -> float:
         column_steps_ras_mm=series.column_steps_ras_mm[every],
         instance_numbers=None,
     )
-    shown, _ = to_display_orientation(some)
-    _, rows, columns = shown.voxels.shape
-    voxels = shown.voxels[:, _every_few(rows), _every_few(columns)]
+    oriented, _ = to_display_orientation(sampled)
+    _, rows, columns = oriented.voxels.shape
+    voxels = oriented.voxels[:, _sample(rows), _sample(columns)]
     solid = _is_solid(voxels, series, config)
-    row_mm, column_mm = shown.pixel_spacing_mm
+    row_mm, column_mm = oriented.pixel_spacing_mm
     within_rows = _is_within(rows, row_mm, config.rows * config.pixel_spacing_mm)
     within_columns = _is_within(columns, column_mm, config.columns * config.pixel_spacing_mm)
-    seen = int(np.count_nonzero(solid[:, within_rows][:, :, within_columns]))
-    return 1.0 - seen / max(1, int(np.count_nonzero(solid))) if solid.any() else 0.0
+    inside = int(np.count_nonzero(solid[:, within_rows][:, :, within_columns]))
+    return 1.0 - inside / max(1, int(np.count_nonzero(solid))) if solid.any() else 0.0
 
 
 def _is_solid(
@@ -53,11 +53,11 @@ def _is_solid(
 
 
 def _is_within(voxels: int, voxel_mm: float, field_mm: float) -> NDArray[np.bool_]:
-    """(looked-at voxels,): whether the centre of each lies in a field about the middle of the slice."""
-    return (np.abs(np.arange(voxels) - (voxels - 1) / 2) * voxel_mm <= field_mm / 2)[_every_few(voxels)]
+    """Returns (sampled voxels,): whether the centre of each lies in a field centred on the slice."""
+    return (np.abs(np.arange(voxels) - (voxels - 1) / 2) * voxel_mm <= field_mm / 2)[_sample(voxels)]
 
 
-def _every_few(length: int) -> slice:
-    """The middle of every few, so that neither end is favoured."""
-    step = max(1, length // _LOOKED_AT)
+def _sample(length: int) -> slice:
+    """Returns a slice that samples a length evenly, starting half a step from its beginning."""
+    step = max(1, length // _SAMPLES)
     return slice(step // 2, None, step)

@@ -1,9 +1,9 @@
-"""Study -> a plain description: what was read, where it lies, what is odd and what was left out and why."""
+"""Describes a study as text or JSON: its series, their geometry and notes, and what was left out with the reason."""
 
 import json
 from dataclasses import asdict, dataclass
 
-from msvlm.imaging.geometry import distinct_gaps_mm, even_gap_mm
+from msvlm.imaging.geometry import distinct_gaps_mm, median_gap_mm
 from msvlm.study import LeftOut, Modality, Series, Study
 
 _GAPS_SHOWN = 6
@@ -11,14 +11,14 @@ _GAPS_SHOWN = 6
 
 @dataclass(frozen=True)
 class SeriesDescription:
-    """One series in numbers.
+    """Properties of one series.
 
     Attributes:
-        spacing_mm: between rows, between columns, and the usual gap between slices (0 for a single slice).
-        gaps_mm: the gaps that occur, each once, ascending.
-        lowest, highest: values in HU for CT, else on the scanner's scale; padding aside.
+        spacing_mm: between rows, between columns, and the median gap between slices (0 for a single slice).
+        gaps_mm: the distinct gaps, ascending.
+        lowest, highest: values without padding; in HU for CT, else on the scanner's scale.
         extent_mm: from the first slice to the last, along their normal.
-        first_image, last_image: the DICOM instance numbers of slice 1 and of the last slice, as viewers count images;
+        first_image, last_image: the DICOM instance numbers of the first and the last slice, which viewers show;
             None where the source has none.
     """
 
@@ -45,14 +45,14 @@ class SeriesDescription:
 
 @dataclass(frozen=True)
 class StudyDescription:
-    """A study in words and numbers; free of patient data."""
+    """Description of a study, free of patient data."""
 
     key: str
     series: tuple[SeriesDescription, ...]
     left_out: tuple[LeftOut, ...]
 
     def to_text(self) -> str:
-        """Lines for a terminal."""
+        """Returns the description as lines for a terminal."""
         lines = [f"study {self.key}: {len(self.series)} series read, {len(self.left_out)} left out"]
         for each in self.series:
             lines += _lines(each)
@@ -62,20 +62,20 @@ class StudyDescription:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """The same as one JSON object, indented."""
+        """Returns the description as one indented JSON object."""
         return json.dumps(asdict(self), indent=2)
 
 
 def describe_study(study: Study) -> StudyDescription:
-    """What `msvlm inspect` tells of a study."""
+    """Returns the description that `msvlm inspect` prints."""
     return StudyDescription(study.key, tuple(describe_series(series) for series in study.series), study.left_out)
 
 
 def describe_series(series: Series) -> SeriesDescription:
-    """One series in numbers."""
+    """Returns the properties of one series."""
     slices, rows, columns = series.voxels.shape
     gaps_mm = series.slice_gaps_mm
-    lowest, highest = _range(series)
+    lowest, highest = _value_range(series)
     row_mm, column_mm = series.pixel_spacing_mm
     return SeriesDescription(
         key=series.key,
@@ -85,7 +85,7 @@ def describe_series(series: Series) -> SeriesDescription:
         slices=slices,
         rows=rows,
         columns=columns,
-        spacing_mm=(round(row_mm, 4), round(column_mm, 4), round(even_gap_mm(gaps_mm), 4)),
+        spacing_mm=(round(row_mm, 4), round(column_mm, 4), round(median_gap_mm(gaps_mm), 4)),
         gaps_mm=tuple(round(gap_mm, 4) for gap_mm in distinct_gaps_mm(gaps_mm)),
         tilt_degrees=round(series.tilt_degrees, 2),
         extent_mm=round(float(abs(gaps_mm.sum())), 2),
@@ -100,13 +100,13 @@ def describe_series(series: Series) -> SeriesDescription:
     )
 
 
-def _range(series: Series) -> tuple[float, float]:
+def _value_range(series: Series) -> tuple[float, float]:
     voxels = series.voxels
     if series.padding_value is not None and (
         voxels.min() == series.padding_value or voxels.max() == series.padding_value
     ):
-        seen = voxels[voxels != series.padding_value]
-        voxels = seen if seen.size else voxels
+        valid = voxels[voxels != series.padding_value]
+        voxels = valid if valid.size else voxels
     return round(float(voxels.min()), 4), round(float(voxels.max()), 4)
 
 
@@ -123,7 +123,7 @@ def _lines(each: SeriesDescription) -> list[str]:
     return [
         f"{each.key}: {each.modality} {each.plane} {each.weighting}{b_value}{body_part}",
         f"  {each.slices} slices of {each.rows} x {each.columns}, {row_mm:g} x {column_mm:g} mm, gaps {gaps}, "
-        f"{each.extent_mm:g} mm in all, tilt {each.tilt_degrees:g} degrees",
+        f"extent {each.extent_mm:g} mm, tilt {each.tilt_degrees:g} degrees",
         *_images(each),
         f"  {each.lowest:g} to {each.highest:g}{unit}{padding}",
         *(f"  note: {note}" for note in each.notes),
@@ -131,7 +131,7 @@ def _lines(each: SeriesDescription) -> list[str]:
 
 
 def _images(each: SeriesDescription) -> list[str]:
-    """How slices, counted from 1, and the numbers on a viewer's screen go together."""
+    """Returns the line that relates slices, counted from 1, to the image numbers that viewers show."""
     if each.first_image is None or each.slices == 1:
         return [] if each.first_image is None else [f"  slice 1 is image {each.first_image}"]
     return [f"  slice 1 is image {each.first_image}, slice {each.slices} is image {each.last_image}"]

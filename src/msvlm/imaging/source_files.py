@@ -1,4 +1,4 @@
-"""What a caller points at -> the files in it, told apart by their first bytes: names and extensions mean nothing."""
+"""Finds the files of a folder, a zip file or a list of paths, and their kind by their first bytes, not their names."""
 
 import gzip
 import os
@@ -17,31 +17,32 @@ from msvlm.errors import StudyError
 from msvlm.study import LeftOut
 
 UNREADABLE_ARCHIVE = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-"""What opening or unpacking a broken, encrypted or vanished file raises."""
+"""Exceptions of opening or unpacking a corrupt, encrypted or deleted file."""
 
 _HEAD_BYTES = 400
 
 
 class FileKind(Enum):
-    """What a file is; each value says so in a sentence about files that are not read."""
+    """Kind of a file; the value is the reason given where files of this kind are left out."""
 
     DICOM = "DICOM"
     NIFTI = "NIfTI"
     NIFTI_PAIR = "NIfTI in two files (.hdr and .img); convert it to one .nii"
-    ZIP = "a zip within the input; unpack it and pass it by itself"
+    ZIP = "a zip file inside the input; unpack it and pass it separately"
     OTHER = "neither DICOM nor NIfTI"
-    UNREADABLE = "cannot be opened: no right to read it, a broken link, encrypted or cut short; export it again"
+    UNREADABLE = "cannot be opened: no read permission, a broken link, encrypted or truncated; export it again"
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of the input, on disk or in a zip.
+    """One file of the input, on disk or in a zip file.
 
     Attributes:
-        number: its place among all files of the input in name order, from 1; messages use it, as names hold patients.
-        path: the file, or the zip that holds it.
-        archive: the open zip, None for a file on disk.
-        member: its name in the zip.
+        number: its position among all files of the input in name order, from 1; messages use it instead of the name,
+            which may contain patient data.
+        path: the file, or the zip file that contains it.
+        archive: the open zip file, None for a file on disk.
+        member: its name in the zip file.
     """
 
     number: int
@@ -50,54 +51,56 @@ class SourceFile:
     member: str = ""
 
     def open(self) -> BinaryIO:
-        """The file from its first byte; a file of a zip is unpacked into memory."""
+        """Opens the file; a member of a zip file is unpacked into memory."""
         if self.archive is None:
             return self.path.open("rb")
         return BytesIO(self.archive.read(self.member))
 
     def open_for_header(self) -> BinaryIO | IO[bytes]:
-        """The same, for who reads only the beginning: a file of a zip is unpacked as far as it is read."""
+        """Opens the file for reading its beginning; a member of a zip file is unpacked only as far as it is read."""
         return self.open() if self.archive is None else self.archive.open(self.member)
 
     @property
     def kind(self) -> FileKind:
-        """What the first bytes say. A pipe or a link that leads nowhere is not opened: it might never answer."""
+        """Kind of the file by its first bytes. Pipes and broken links are not opened: opening a pipe may block."""
         try:
             if self.archive is None and not self.path.is_file():
                 return FileKind.UNREADABLE
             with self.open_for_header() as stream:
-                return _kind_of(stream)
+                return _detect_kind(stream)
         except UNREADABLE_ARCHIVE:
             return FileKind.UNREADABLE
 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """All files of an input in name order, and the folders of it that were not looked into."""
+    """All files of an input in name order, and the folders that were not searched."""
 
     files: tuple[SourceFile, ...]
     left_out: tuple[LeftOut, ...]
 
 
 @contextmanager
-def source_files(paths: Sequence[Path]) -> Iterator[InputFiles]:
-    """All files of folders, zips and single files; zips stay open inside the `with` block.
+def open_input(paths: Sequence[Path]) -> Iterator[InputFiles]:
+    """Lists the files of folders, zip files and single files; zip files stay open inside the `with` block.
 
     Raises:
-        StudyError: a path does not exist, or holds no file that can be reached.
+        StudyError: a path does not exist, or there is no file that can be reached.
     """
     with ExitStack() as stack:
         files: list[SourceFile] = []
         folders: list[LeftOut] = []
         for place, path in enumerate(paths, start=1):
             if not path.exists():
-                raise StudyError(f"path {place} of {len(paths)} does not exist; pass a folder, a zip or image files")
+                raise StudyError(
+                    f"path {place} of {len(paths)} does not exist; pass a folder, a zip file or image files"
+                )
             if path.is_dir():
-                found, reasons = _in_folder(path)
+                found, reasons = _walk_folder(path)
                 files += [SourceFile(len(files) + number, file) for number, file in enumerate(found, start=1)]
                 folders += reasons
             else:
-                archive, members = _in_file(path, stack)
+                archive, members = _open_archive(path, stack)
                 for member in members:
                     files.append(SourceFile(len(files) + 1, path, archive, member))
         left_out = tuple(
@@ -106,70 +109,70 @@ def source_files(paths: Sequence[Path]) -> Iterator[InputFiles]:
             if folder.reason
         )
         if not files:
-            told = "; ".join(f"{each.name}: {each.reason}" for each in left_out)
-            raise StudyError(f"no file in the input{': ' if told else ''}{told}; pass a folder, a zip or image files")
+            details = "".join(f"; {each.name}: {each.reason}" for each in left_out)
+            raise StudyError(f"the input contains no files{details}; pass a folder, a zip file or image files")
         yield InputFiles(tuple(files), left_out)
 
 
-def named_files(sources: Sequence[SourceFile]) -> str:
-    """Files by their place in name order: a name may hold a patient's."""
+def describe_files(sources: Sequence[SourceFile]) -> str:
+    """Names files by their position in name order, because file names may contain patient data."""
     numbers = ", ".join(str(source.number) for source in sources[:5])
     more = f" and {len(sources) - 5} more" if len(sources) > 5 else ""
     return f"file {numbers}" if len(sources) == 1 else f"files {numbers}{more}"
 
 
-def _in_folder(top: Path) -> tuple[list[Path], list[LeftOut]]:
-    """Its files and all its folders, itself first, both in name order; each folder's reason is empty where it is read.
+def _walk_folder(top: Path) -> tuple[list[Path], list[LeftOut]]:
+    """Returns all files below a folder and all its folders, in name order, with an empty reason for folders read.
 
-    Links to folders are not followed: they may lead in circles, or to another patient.
+    Symbolic links to folders are not followed: they may form cycles or lead to another patient.
     """
     files: list[Path] = []
     reasons: dict[Path, str] = {top: ""}
 
     def note(error: OSError) -> None:
-        reasons[Path(error.filename)] = f"cannot be opened ({error.strerror}); give the right to read it, or copy it"
+        reasons[Path(error.filename)] = f"cannot be opened ({error.strerror}); grant read permission, or copy it"
 
     for folder, names, file_names in os.walk(top, onerror=note):
         for path in (Path(folder, name) for name in names):
-            is_link = os.path.islink(path)  # noqa: PTH114  pathlib's raises where it may not look
-            reasons.setdefault(path, "a link to a folder, not followed; pass that folder by itself" if is_link else "")
+            is_link = os.path.islink(path)  # noqa: PTH114  pathlib's version raises without read permission
+            reasons.setdefault(path, "a link to a folder, not followed; pass that folder separately" if is_link else "")
         files += [Path(folder, name) for name in file_names]
     return sorted(files), [LeftOut("", reasons[path]) for path in sorted(reasons)]
 
 
-def _in_file(path: Path, stack: ExitStack) -> tuple[zipfile.ZipFile | None, list[str]]:
-    """A zip, opened, with its files' names; any other file with one empty name."""
+def _open_archive(path: Path, stack: ExitStack) -> tuple[zipfile.ZipFile | None, list[str]]:
+    """Opens a zip file and returns the names of its members; for any other file, None and one empty name."""
     if not (path.is_file() and zipfile.is_zipfile(path)):
         return None, [""]
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except UNREADABLE_ARCHIVE:
-        raise StudyError("the zip is broken or cut short; export it again") from None
+        raise StudyError("the zip file is corrupt or truncated; export it again") from None
     return archive, sorted(info.filename for info in archive.infolist() if not info.is_dir())
 
 
-def _kind_of(stream: BinaryIO | IO[bytes]) -> FileKind:
+def _detect_kind(stream: BinaryIO | IO[bytes]) -> FileKind:
     head = stream.read(_HEAD_BYTES)
     if head[:2] == b"\x1f\x8b":
         stream.seek(0)
         with gzip.GzipFile(fileobj=stream) as unpacked:
-            return _nifti_kind(unpacked.read(_HEAD_BYTES))
+            return _detect_nifti(unpacked.read(_HEAD_BYTES))
     if head[128:132] == b"DICM" or _starts_like_bare_dicom(head):
         return FileKind.DICOM
     if head[:4] == b"PK\x03\x04":
         return FileKind.ZIP
-    return _nifti_kind(head)
+    return _detect_nifti(head)
 
 
 def _starts_like_bare_dicom(head: bytes) -> bool:
-    """A first element of group 2 or 8: DICOM without the preamble, as old exports write it."""
+    """Whether the first element has group 2 or 8: DICOM without a preamble, as old software exports it."""
     if len(head) < 8:
         return False
     little, big = struct.unpack("<HH", head[:4]), struct.unpack(">HH", head[:4])
     return any(group in {0x0002, 0x0008} and element <= 0x0070 for group, element in (little, big))
 
 
-def _nifti_kind(head: bytes) -> FileKind:
+def _detect_nifti(head: bytes) -> FileKind:
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return FileKind.NIFTI
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":

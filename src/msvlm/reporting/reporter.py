@@ -13,7 +13,7 @@ from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.files import replaced_folder
 from msvlm.findings import Certainty
-from msvlm.imaging.field_of_view import share_outside_field
+from msvlm.imaging.field_of_view import fraction_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
 from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved
 from msvlm.model.ms_vlm import MsVlm
@@ -144,7 +144,7 @@ class Reporter:
         config = self.model.config.input
         high_mm, wide_mm = config.rows * config.pixel_spacing_mm, config.columns * config.pixel_spacing_mm
         for series in study.series:
-            share = share_outside_field(series, config)
+            share = fraction_outside_field(series, config)
             if share > UNSEEN_SHARE:
                 found.append(
                     f"{series.key}: {share:.0%} of the body lies outside the {wide_mm:.0f} x {high_mm:.0f} mm that the "

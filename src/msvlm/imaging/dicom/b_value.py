@@ -1,4 +1,4 @@
-"""Diffusion b-values from before DICOM had an element for them: where each vendor keeps its own, s/mm2."""
+"""Reads diffusion b-values (s/mm2) from the private elements of Siemens, GE and Philips."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pydicom.tag import BaseTag, Tag
 
 _BLOCKS = range(0x10, 0x20)
-"""Private blocks that are looked at; DICOM PS3.5 7.8.1 allows 0x10 to 0xFF, writers take the first that is free."""
+"""Private blocks that are searched; DICOM PS3.5 7.8.1 allows 0x10 to 0xFF, writers use the first free one."""
 
-_GE_MARK = 1_000_000_000
-"""GE adds this to b-values of some software versions."""
+_GE_OFFSET = 1_000_000_000
+"""Some GE software versions add this to the b-value."""
 
 _LARGEST = 100_000.0
 
 
 @dataclass(frozen=True)
 class _PrivateElement:
-    """A private element: its group, the creator that reserves its block, and its number within the block."""
+    """A private element: its group, the private creator that reserves its block, and its number within the block."""
 
     group: int
     creator: str
@@ -32,14 +32,14 @@ _ELEMENTS = (_SIEMENS, _GE, _PHILIPS)
 B_VALUE_TAGS = tuple(
     Tag(each.group, number) for each in _ELEMENTS for block in _BLOCKS for number in (block, block << 8 | each.element)
 )
-"""The elements to read of a file: those that name the blocks' creators, and the values."""
+"""The elements to read from a file: the private creators of the blocks, and the values."""
 
 
-def private_b_value(value_of: Callable[[BaseTag], object]) -> float | None:
-    """The b-value of an MR image, None where no vendor's element tells a sensible one.
+def read_private_b_value(value_of: Callable[[BaseTag], object]) -> float | None:
+    """Returns the b-value of an MR image, None where no vendor's element contains a valid one.
 
     Args:
-        value_of: gives the value of an element, None where it is absent or malformed.
+        value_of: returns the value of an element, None where it is absent or malformed.
     """
     for element in _ELEMENTS:
         for block in _BLOCKS:
@@ -47,12 +47,12 @@ def private_b_value(value_of: Callable[[BaseTag], object]) -> float | None:
                 continue
             number = _first_number(value_of(Tag(element.group, block << 8 | element.element)), element is _PHILIPS)
             if number is not None:
-                return number % _GE_MARK if element is _GE else number
+                return number % _GE_OFFSET if element is _GE else number
     return None
 
 
 def _first_number(value: object, is_binary: bool) -> float | None:
-    """The first number of a value of whatever type: number, text, or bytes, as files in Implicit VR leave them."""
+    """Returns the first number of a value that is a number, text, or bytes (as in files with Implicit VR)."""
     if isinstance(value, bytes):
         if is_binary and len(value) == 4:
             value = struct.unpack("<f", value)[0]
@@ -64,4 +64,4 @@ def _first_number(value: object, is_binary: bool) -> float | None:
         number = float(str(value))
     except ValueError:
         return None
-    return number if 0.0 <= number <= _LARGEST or _GE_MARK <= number <= _GE_MARK + _LARGEST else None
+    return number if 0.0 <= number <= _LARGEST or _GE_OFFSET <= number <= _GE_OFFSET + _LARGEST else None

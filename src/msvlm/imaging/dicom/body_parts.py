@@ -1,4 +1,4 @@
-"""DICOM's terms for Body Part Examined. The element is free text, and whatever else it holds may be of the patient."""
+"""Standard terms for Body Part Examined; other text is dropped, because the element may contain patient data."""
 
 import re
 
@@ -18,7 +18,7 @@ _TERMS = frozenset({
 })  # fmt: skip
 """DICOM PS3.16 Annex L."""
 
-_VENDORS_WRITINGS = frozenset({
+_VENDOR_SPELLINGS = frozenset({
     "ABD", "ABDO", "ABDOMENANDPELVIS", "ABDOMENTOPELVIS", "ABDPEL", "ABDPELV", "ABDPELVIS", "BODY", "CAP",
     "CERVICALSPINE", "CHESTABDOMENPELVIS", "CHESTABDPEL", "CHESTANDABDOMEN", "CHESTTOPELVIS", "CHESTTOABDOMEN",
     "CORONARY", "COLLI", "HEADANDNECK", "HEADTONECK", "KIDNEYS", "LOWEREXTREMITY", "LUMBARSPINE",
@@ -30,9 +30,9 @@ _VENDORS_WRITINGS = frozenset({
 _SEPARATORS = re.compile(r"[ _/&,+-]")
 
 
-def known_body_part(text: str) -> str:
-    """The text in lower case where it is a term of DICOM's or a vendor's common writing of one, else empty.
+def normalise_body_part(text: str) -> str:
+    """Returns the text in lower case if it is a DICOM term or a common vendor spelling of one, else an empty string.
 
-    Blanks and signs between words do not count, so that `C-SPINE` is one.
+    Spaces and punctuation between words are ignored, so `C-SPINE` is a term.
     """
-    return text.lower() if _SEPARATORS.sub("", text.upper()) in _TERMS | _VENDORS_WRITINGS else ""
+    return text.lower() if _SEPARATORS.sub("", text.upper()) in _TERMS | _VENDOR_SPELLINGS else ""

@@ -1,4 +1,4 @@
-"""One DICOM file's header -> the facts that decide how it is read. Odd values become None, never an error."""
+"""Reads the header elements of a DICOM file that msvlm uses. Malformed values become None, never an error."""
 
 import re
 import struct
@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
-from msvlm.imaging.dicom.b_value import B_VALUE_TAGS, private_b_value
-from msvlm.imaging.dicom.body_parts import known_body_part
-from msvlm.imaging.dicom.weighting import AcquisitionFacts, weighting_of
+from msvlm.imaging.dicom.b_value import B_VALUE_TAGS, read_private_b_value
+from msvlm.imaging.dicom.body_parts import normalise_body_part
+from msvlm.imaging.dicom.weighting import AcquisitionFacts, infer_weighting
 from msvlm.imaging.source_files import UNREADABLE_ARCHIVE, SourceFile
 from msvlm.study import Modality, Weighting
 
@@ -33,7 +33,7 @@ UNREADABLE_DICOM = (
     struct.error,
     zlib.error,
 )
-"""What pydicom raises on broken files; its texts can quote a patient's data, so they are never passed on."""
+"""Exceptions that pydicom raises on corrupt files; their messages may quote patient data and are never passed on."""
 
 _KEYWORDS = (
     "AcquisitionNumber", "BitsAllocated", "BodyPartExamined", "Columns", "ContrastBolusAgent", "ConvolutionKernel",
@@ -50,15 +50,15 @@ _TAGS = [*_TAG_OF.values(), *B_VALUE_TAGS]
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What msvlm needs of one DICOM file, pixels aside. Values that are absent or malformed are None or empty.
+    """The header of one DICOM file, as far as msvlm uses it. Absent or malformed values are None or empty.
 
     Attributes:
         position_lps_mm: centre of the first voxel.
-        orientation_lps: unit vectors along which the column index, then the row index, grows.
+        orientation_lps: unit vectors of increasing column index, then of increasing row index.
         pixel_spacing_mm: between rows, between columns.
-        padding_stored: lowest and highest stored value that mean "no voxel", before rescaling.
-        tell_apart: values that tell slices at one position apart, by what to call them.
-        has_pixels: something follows the header.
+        padding_stored: lowest and highest stored value that mark padding, before rescaling.
+        distinguishing_values: pairs of a name and a value that can distinguish slices at the same position.
+        has_pixels: whether any data follow the header.
     """
 
     source: SourceFile
@@ -87,12 +87,12 @@ class DicomHeader:
     weighting: Weighting
     body_part: str
     is_localiser: bool
-    tell_apart: tuple[tuple[str, str], ...]
+    distinguishing_values: tuple[tuple[str, str], ...]
     has_pixels: bool
 
 
 def read_header(source: SourceFile) -> DicomHeader | None:
-    """The facts of one file; None where it is not readable as DICOM. Reads nothing of the pixels."""
+    """Reads the header of one file, without pixel data; returns None if the file is not readable as DICOM."""
     try:
         with source.open_for_header() as stream:
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
@@ -101,15 +101,15 @@ def read_header(source: SourceFile) -> DicomHeader | None:
         return None
     if not len(dataset) and "MediaStorageSOPClassUID" not in dataset.file_meta:
         return None
-    header = _header_of(dataset, source, has_pixels)
+    header = _parse_header(dataset, source, has_pixels)
     weighting = _weighting(dataset, header)
-    # An ADC map is made of several b-values and has none of its own, whatever its header repeats.
+    # An ADC map is computed from several b-values, so a b-value in its header is not its own.
     return replace(
         header, weighting=weighting, b_value_s_mm2=None if weighting is Weighting.ADC else header.b_value_s_mm2
     )
 
 
-def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> DicomHeader:
+def _parse_header(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> DicomHeader:
     return DicomHeader(
         source=source,
         study_uid=_text(dataset, "StudyInstanceUID"),
@@ -117,14 +117,14 @@ def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> Di
         frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
         sop_class_uid=_text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID"),
         modality=_text(dataset, "Modality").upper(),
-        series_number=_whole(dataset, "SeriesNumber"),
+        series_number=_integer(dataset, "SeriesNumber"),
         instance_number=_instance_number(dataset),
-        acquisition_number=_whole(dataset, "AcquisitionNumber"),
+        acquisition_number=_integer(dataset, "AcquisitionNumber"),
         image_type=tuple(value.strip().upper() for value in _texts(dataset, "ImageType")),
-        rows=_whole(dataset, "Rows") or 0,
-        columns=_whole(dataset, "Columns") or 0,
-        samples_per_pixel=_whole(dataset, "SamplesPerPixel") or 1,
-        frames=_whole(dataset, "NumberOfFrames") or 1,
+        rows=_integer(dataset, "Rows") or 0,
+        columns=_integer(dataset, "Columns") or 0,
+        samples_per_pixel=_integer(dataset, "SamplesPerPixel") or 1,
+        frames=_integer(dataset, "NumberOfFrames") or 1,
         photometric=_text(dataset, "PhotometricInterpretation").upper(),
         position_lps_mm=_vector(dataset, "ImagePositionPatient", 3),
         orientation_lps=_vector(dataset, "ImageOrientationPatient", 6),
@@ -135,9 +135,9 @@ def _header_of(dataset: FileDataset, source: SourceFile, has_pixels: bool) -> Di
         padding_stored=_padding(dataset),
         b_value_s_mm2=_b_value(dataset),
         weighting=Weighting.MR,
-        body_part=known_body_part(_text(dataset, "BodyPartExamined")),
+        body_part=normalise_body_part(_text(dataset, "BodyPartExamined")),
         is_localiser=_is_localiser(dataset),
-        tell_apart=_tell_apart(dataset),
+        distinguishing_values=_distinguishing_values(dataset),
         has_pixels=has_pixels,
     )
 
@@ -158,7 +158,7 @@ def _weighting(dataset: Dataset, header: DicomHeader) -> Weighting:
         repetition_time_ms=_number(dataset, "RepetitionTime"),
         b_value_s_mm2=header.b_value_s_mm2,
     )
-    return weighting_of(facts)
+    return infer_weighting(facts)
 
 
 def _description(dataset: Dataset) -> str:
@@ -166,9 +166,9 @@ def _description(dataset: Dataset) -> str:
 
 
 def _is_localiser(dataset: Dataset) -> bool:
-    """By its image type, or for MR, where scanners write no such type, by its description.
+    """Whether the image is a localiser by its Image Type or, for MR, by its Series Description.
 
-    A CT's description does not decide: a skeletal survey is a whole CT, and scouts carry the image type.
+    The description of a CT is not used: a skeletal survey is a full CT, and CT scouts have the image type.
     """
     if any("LOCALI" in value.upper() for value in _texts(dataset, "ImageType")):
         return True
@@ -179,13 +179,13 @@ def _is_localiser(dataset: Dataset) -> bool:
 
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    lowest, limit = _whole(dataset, "PixelPaddingValue"), _whole(dataset, "PixelPaddingRangeLimit")
+    lowest, limit = _integer(dataset, "PixelPaddingValue"), _integer(dataset, "PixelPaddingRangeLimit")
     if lowest is None:
         return None
-    bits = _whole(dataset, "BitsAllocated") or 16
-    signed = _whole(dataset, "PixelRepresentation") == 1
+    bits = _integer(dataset, "BitsAllocated") or 16
+    signed = _integer(dataset, "PixelRepresentation") == 1
     ends = [lowest, lowest if limit is None else limit]
-    # The value's own type often contradicts Pixel Representation: 63536 then stands for -2000.
+    # The VR of the value often contradicts Pixel Representation: 63536 then means -2000.
     ends = [_as_stored(end, bits, signed) for end in ends]
     return min(ends), max(ends)
 
@@ -199,20 +199,20 @@ def _as_stored(value: int, bits: int, signed: bool) -> int:
 
 
 def _b_value(dataset: Dataset) -> float | None:
-    """Standard tag first, then the vendors' own, then Siemens' sequence name; of MR alone."""
+    """Returns the b-value of an MR image: standard element, else private element, else Siemens' sequence name."""
     if _text(dataset, "Modality").upper() != "MR":
         return None
     standard = _number(dataset, "DiffusionBValue")
     if standard is not None:
         return standard
-    private = private_b_value(lambda tag: _value(dataset, tag))
+    private = read_private_b_value(lambda tag: _value(dataset, tag))
     if private is not None:
         return private
     named = re.search(r"ep_b(\d+)(?:[t#]|$)", _text(dataset, "SequenceName"))
     return float(named.group(1)) if named else None
 
 
-def _tell_apart(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+def _distinguishing_values(dataset: Dataset) -> tuple[tuple[str, str], ...]:
     named = (
         ("echo", "EchoNumbers"),
         ("echo time", "EchoTime"),
@@ -229,7 +229,7 @@ def _tell_apart(dataset: Dataset) -> tuple[tuple[str, str], ...]:
 
 
 def _value(dataset: Dataset, tag: BaseTag) -> object:
-    """The element's value, None where it is absent, empty or cannot be converted."""
+    """Returns the value of an element, None where it is absent, empty or cannot be converted."""
     try:
         return dataset[tag].value if tag in dataset else None
     except UNREADABLE_DICOM:
@@ -266,12 +266,12 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
     return numbers[0] if numbers else None
 
 
-def _whole(dataset: Dataset, keyword: str) -> int | None:
+def _integer(dataset: Dataset, keyword: str) -> int | None:
     number = _number(dataset, keyword)
     return None if number is None else int(number)
 
 
 def _instance_number(dataset: Dataset) -> int | None:
-    """Within the range of an integer string (DICOM PS3.5 6.2); what lies beyond is no image's number."""
-    number = _whole(dataset, "InstanceNumber")
+    """Returns Instance Number, None where it exceeds the range of an integer string (DICOM PS3.5 6.2)."""
+    number = _integer(dataset, "InstanceNumber")
     return number if number is not None and abs(number) < 1 << 31 else None

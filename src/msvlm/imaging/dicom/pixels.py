@@ -1,4 +1,4 @@
-"""DICOM pixels -> voxels: any transfer syntax that the installed decoders read, rescaled slice by slice."""
+"""Decodes DICOM pixel data of any transfer syntax with an installed decoder, and rescales it slice by slice."""
 
 import struct
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _PIXEL_TAGS = [
         "PixelData", "PixelRepresentation", "PlanarConfiguration", "Rows", "SamplesPerPixel",
     )
 ]  # fmt: skip
-_SAFEST_DECODERS = {
+_DECODERS = {
     JPEGBaseline8Bit: "pillow",
     JPEGExtended12Bit: "pillow",
     JPEGLSLossless: "pyjpegls",
@@ -48,14 +48,14 @@ _SAFEST_DECODERS = {
     JPEG2000: "pylibjpeg",
     RLELossless: "pydicom",
 }
-"""Which of several decoders to use. Left to choose, pydicom tries each; on broken streams GDCM ends the process and
-pylibjpeg's RLE raises what is no `Exception`."""
+"""The decoder for each transfer syntax. By default pydicom tries all of them; on corrupt streams GDCM ends the process
+and the RLE decoder of pylibjpeg raises a `BaseException` that is no `Exception`."""
 
-_NO_FRAME = {0xC4, 0xC8, 0xCC}
-"""JPEG markers between the frame headers: Huffman tables, an extension, arithmetic coding."""
+_NOT_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}
+"""JPEG markers between 0xC0 and 0xCF that start no frame header: Huffman tables, extension, arithmetic coding."""
 
 _DECODED_BY_GDCM = {JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
-"""GDCM writes past its buffer where the JPEG stream announces another size than the DICOM header."""
+"""GDCM writes past its buffer where the size in the JPEG stream differs from the size in the DICOM header."""
 
 gdcm.Trace.WarningOff()
 gdcm.Trace.ErrorOff()
@@ -63,22 +63,22 @@ gdcm.Trace.ErrorOff()
 _INT16 = np.iinfo(np.int16)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _LARGEST_SCALE = 1 << 30
-"""Slopes and intercepts up to this, on stored values of 32 bits, stay within 64 bits."""
+"""Slopes and intercepts up to this, applied to 32-bit stored values, stay within 64 bits."""
 
 
 @dataclass(frozen=True)
 class DecodedSlice:
-    """A slice's header and its (rows, columns) values as the file stores them, before rescaling."""
+    """Header of a slice and its stored values (rows, columns), before rescaling."""
 
     header: DicomHeader
     stored: NDArray[np.generic]
 
 
-def decoded(header: DicomHeader) -> DecodedSlice:
-    """The slice with its pixels.
+def decode_slice(header: DicomHeader) -> DecodedSlice:
+    """Decodes the pixel data of a slice.
 
     Raises:
-        StudyError: no installed decoder reads the transfer syntax, or the pixels are broken or cut short.
+        StudyError: no installed decoder supports the transfer syntax, or the pixel data are corrupt or truncated.
     """
     return DecodedSlice(header, _stored_values(header))
 
@@ -89,36 +89,38 @@ def _stored_values(header: DicomHeader) -> NDArray[np.generic]:
             dataset = pydicom.dcmread(stream, force=True, specific_tags=_PIXEL_TAGS)
         _complete_transfer_syntax(dataset)
     except UNREADABLE_DICOM:
-        raise StudyError("the file cannot be read again; export it again") from None
+        raise StudyError("the file cannot be reopened; copy or export it again") from None
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if not _can_decode(syntax):
         raise StudyError(
-            f"pixels in {_syntax_name(syntax, with_uid=True)}, which no installed decoder reads; "
+            f"pixel data in {_syntax_name(syntax, with_uid=True)}, which no installed decoder supports; "
             "convert them to Explicit VR Little Endian"
         )
-    if syntax in _SAFEST_DECODERS:
-        dataset.pixel_array_options(decoding_plugin=_SAFEST_DECODERS[UID(syntax)])
-    if syntax in _DECODED_BY_GDCM and not _jpeg_announces(dataset, header):
-        raise StudyError(f"pixels in {_syntax_name(syntax)} are broken; copy or export the file again")
+    if syntax in _DECODERS:
+        dataset.pixel_array_options(decoding_plugin=_DECODERS[UID(syntax)])
+    if syntax in _DECODED_BY_GDCM and not _jpeg_size_matches(dataset, header):
+        raise StudyError(f"pixel data in {_syntax_name(syntax)} are corrupt; copy or export the file again")
     try:
-        values = _jpeg_12_bit(dataset, header) if _is_jpeg_12_bit(dataset) else dataset.pixel_array
+        values = _decode_jpeg_12_bit(dataset, header) if _is_jpeg_12_bit(dataset) else dataset.pixel_array
     except UNREADABLE_DICOM:
         raise StudyError(
-            f"pixels in {_syntax_name(syntax)} are broken or cut short; copy or export the file again"
+            f"pixel data in {_syntax_name(syntax)} are corrupt or truncated; copy or export the file again"
         ) from None
     if values.shape != (header.rows, header.columns):
-        raise StudyError(f"pixels of shape {values.shape} where {header.rows} x {header.columns} are announced")
+        raise StudyError(
+            f"pixel data of shape {values.shape}, but the header states {header.rows} x {header.columns}; export again"
+        )
     return values
 
 
-def rescaled(slices: Sequence[DecodedSlice]) -> tuple[NDArray[np.int16] | NDArray[np.float32], float | None]:
-    """(slices, rows, columns), each slice by its own slope and intercept; and the value that means padding.
+def rescale_slices(slices: Sequence[DecodedSlice]) -> tuple[NDArray[np.int16] | NDArray[np.float32], float | None]:
+    """Rescales each slice by its own slope and intercept; returns (slices, rows, columns) and the padding value.
 
-    int16 where that loses nothing, else float32. Padding takes the value of the first slice that names one, or a value
-    at the end of int16 where that lies beyond it.
+    The result is int16 where that is lossless, else float32. Padding gets the rescaled padding value of the first slice
+    that defines one, clipped to the range of the result.
 
     Raises:
-        StudyError: the rescale takes values beyond what a float32 holds.
+        StudyError: rescaled values exceed float32.
     """
     stored, headers = [each.stored for each in slices], [each.header for each in slices]
     scales = [_scale(header) for header in headers]
@@ -132,7 +134,7 @@ def rescaled(slices: Sequence[DecodedSlice]) -> tuple[NDArray[np.int16] | NDArra
             plane[:] = values.astype(np.float64) * slope + intercept
         if not np.isfinite(plane if mask is None else plane[~mask]).all():
             raise StudyError(
-                f"rescaled by {slope:g} and {intercept:g}, values are beyond real numbers of 32 bits; export it again"
+                f"values rescaled with slope {slope:g} and intercept {intercept:g} exceed float32; export it again"
             )
     if padding is not None:
         padding = float(np.clip(np.float64(padding), -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32))
@@ -146,7 +148,7 @@ def _as_int16(
     scales: Sequence[tuple[float, float]],
     padding: float | None,
 ) -> tuple[NDArray[np.int16], float | None]:
-    """Whole values within int16, padding aside, which may lie anywhere before it is filled."""
+    """Rescales to int16; all values but padding must be integers within int16."""
     voxels = np.empty((len(stored), *stored[0].shape), dtype=np.int16)
     for plane, values, (slope, intercept) in zip(voxels, stored, scales, strict=True):
         plane[:] = (values.astype(np.int64) * int(slope) + int(intercept)).astype(np.int16)
@@ -158,7 +160,7 @@ def _as_int16(
 
 
 def _scale(header: DicomHeader) -> tuple[float, float]:
-    """MR files without a rescale are on the scanner's own scale."""
+    """Returns slope and intercept; 1 and 0 for MR files without them, which are on the scanner's own scale."""
     slope = 1.0 if header.rescale_slope in {None, 0.0} else header.rescale_slope
     intercept = 0.0 if header.rescale_intercept is None else header.rescale_intercept
     assert slope is not None
@@ -196,9 +198,9 @@ def _fits_int16(
             return False
         if not (slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) <= _LARGEST_SCALE):
             return False
-        seen = values if mask is None or not mask.any() else values[~mask]
-        if seen.size:
-            ends = (int(seen.min()) * slope + intercept, int(seen.max()) * slope + intercept)
+        valid = values if mask is None or not mask.any() else values[~mask]
+        if valid.size:
+            ends = (int(valid.min()) * slope + intercept, int(valid.max()) * slope + intercept)
             if min(ends) < _INT16.min or max(ends) > _INT16.max:
                 return False
     return True
@@ -208,8 +210,8 @@ def _is_jpeg_12_bit(dataset: FileDataset) -> bool:
     return dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and dataset.BitsStored > 8
 
 
-def _jpeg_12_bit(dataset: FileDataset, header: DicomHeader) -> NDArray[np.generic]:
-    """JPEG Extended of 12 bits, which pydicom hands to no decoder, though GDCM reads it."""
+def _decode_jpeg_12_bit(dataset: FileDataset, header: DicomHeader) -> NDArray[np.generic]:
+    """Decodes 12-bit JPEG Extended with GDCM, for which pydicom offers no decoder."""
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(get_frame(dataset.PixelData, 0, number_of_frames=1))
     fragments = gdcm.SequenceOfFragments.New()
@@ -228,12 +230,14 @@ def _jpeg_12_bit(dataset: FileDataset, header: DicomHeader) -> NDArray[np.generi
     return np.frombuffer(decoded, np.dtype("<u2")).reshape(header.rows, header.columns)
 
 
-def _jpeg_announces(dataset: FileDataset, header: DicomHeader) -> bool:
-    """Whether the stream's frame header (ITU-T T.81 B.2.2) tells of the one grey image that the DICOM header does."""
+def _jpeg_size_matches(dataset: FileDataset, header: DicomHeader) -> bool:
+    """Whether the frame header of the stream (ITU-T T.81 B.2.2) agrees with the DICOM header on size and bits."""
     try:
         stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
         place = 2
-        while stream[place] == 0xFF and not (0xC0 <= stream[place + 1] <= 0xCF and stream[place + 1] not in _NO_FRAME):
+        while stream[place] == 0xFF and not (
+            0xC0 <= stream[place + 1] <= 0xCF and stream[place + 1] not in _NOT_FRAME_HEADERS
+        ):
             place += 2 + int.from_bytes(stream[place + 2 : place + 4])
         precision, rows, columns, components = struct.unpack_from(">BHHB", stream, place + 4)
         bits_allocated = dataset.BitsAllocated
@@ -245,7 +249,7 @@ def _jpeg_announces(dataset: FileDataset, header: DicomHeader) -> bool:
 
 
 def _complete_transfer_syntax(dataset: FileDataset) -> None:
-    """Files without meta information say how they are encoded only by how they could be read."""
+    """Sets the transfer syntax of files without meta information to the encoding with which they were read."""
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -260,7 +264,7 @@ def _can_decode(syntax: str) -> bool:
 
 
 def _syntax_name(syntax: str, with_uid: bool = False) -> str:
-    """The standard's name; a UID that is not in the standard is not repeated."""
+    """Returns the standard's name of a transfer syntax; a UID outside the standard is not repeated in messages."""
     name = UID(syntax).name
     if name == syntax:
         return "an unknown transfer syntax"

@@ -1,4 +1,4 @@
-"""pydicom kept from saying what a file holds, in however many threads it reads."""
+"""Silences logs and warnings of pydicom, which may quote patient data; safe across threads."""
 
 import logging
 import warnings
@@ -10,12 +10,12 @@ from threading import Lock
 from pydicom import config
 
 _QUOTING = r"(pydicom|msvlm\.imaging|PIL|pylibjpeg|openjpeg|rle|jpeg_ls|gdcm)(\.|$)"
-"""Modules whose warnings quote values of a file: pydicom, what decodes for it, and those who call them."""
+"""Modules whose warnings may quote values of a file: pydicom, its decoders, and the callers in msvlm."""
 
 
 @dataclass
 class _Silence:
-    """What was there before the first of the uses that overlap, to be put back after the last."""
+    """Settings before the first of several overlapping uses, restored after the last."""
 
     lock: Lock = field(default_factory=Lock)
     uses: int = 0
@@ -28,10 +28,10 @@ _SILENCE = _Silence()
 
 
 @contextmanager
-def silent_pydicom() -> Iterator[None]:
-    """No value of a file reaches a log or a warning, and odd values are let through to us.
+def quiet_pydicom() -> Iterator[None]:
+    """Keeps values of files out of logs and warnings, and turns off pydicom's validation of values.
 
-    Uses may overlap, in one thread or in several. `warnings.catch_warnings` may not, so it is not used.
+    Uses may overlap, in one thread or in several, which `warnings.catch_warnings` does not allow.
     """
     with _SILENCE.lock:
         _SILENCE.uses += 1
@@ -60,5 +60,5 @@ def _end() -> None:
     logging.getLogger("pydicom").setLevel(_SILENCE.level)
     config.settings.reading_validation_mode = _SILENCE.validation
     for each in _SILENCE.warning_filters:
-        with suppress(ValueError):  # somebody else has put other filters in place meanwhile
-            warnings.filters.remove(each)  # type: ignore[attr-defined]  # a list, whatever its stub says
+        with suppress(ValueError):  # other code has replaced the filters meanwhile
+            warnings.filters.remove(each)  # type: ignore[attr-defined]  # a list, although its stub says Sequence

@@ -1,4 +1,4 @@
-"""Study -> DICOM files, one per slice, of a synthetic patient; `read_study` reads the same study back.
+"""Writes a study as DICOM files of a synthetic patient, one per slice; `read_study` reads the same study back.
 
 CT Image Storage and MR Image Storage, DICOM PS3.3 A.3 and A.4.
 """
@@ -14,11 +14,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from msvlm.errors import StudyError
-from msvlm.imaging.geometry import LPS_TO_RAS, even_gap_mm
+from msvlm.imaging.geometry import LPS_TO_RAS, median_gap_mm
 from msvlm.study import Modality, Plane, Series, Study, Weighting
 
 _NO_DATE, _NO_TIME = "20000101", "120000"
-"""The same in every file: what is written depends on the study alone."""
+"""Fixed date and time, so that the files depend on the study alone."""
 
 _LOCALISER_NUMBER = 1
 _FIRST_SERIES_NUMBER = 2
@@ -42,7 +42,7 @@ _WITH_AGENT = {Weighting.CT_CONTRAST, Weighting.CT_ARTERIAL, Weighting.CT_VENOUS
 
 @dataclass(frozen=True)
 class _Placed:
-    """One image to write: its voxels and its place, LPS mm."""
+    """One image to write: its voxels and its geometry in LPS, mm."""
 
     voxels: NDArray[np.int16]
     position_lps_mm: NDArray[np.float64]
@@ -53,11 +53,11 @@ class _Placed:
 
 
 def write_dicom(study: Study, folder: Path, with_localiser: bool = False) -> tuple[Path, ...]:
-    """Writes each series into a folder of its key, slice by slice; all UIDs follow from the study's key.
+    """Writes each series into a folder named by its key, one file per slice; all UIDs are derived from the study's key.
 
-    With a localiser, a coronal projection of the first CT series stands beside it, as scanners store one.
-    Identity with what was written holds for slices that ascend along their normal; others come back in that order.
-    Slices without instance numbers are counted from 1.
+    With a localiser, a coronal projection of the first CT series is written too, as scanners store one.
+    Reading restores the same order for slices that ascend along their normal; others are returned in that order.
+    Slices without instance numbers are numbered from 1.
 
     Raises:
         StudyError: voxels that are not int16; DICOM would round them.
@@ -73,7 +73,7 @@ def write_dicom(study: Study, folder: Path, with_localiser: bool = False) -> tup
 
 
 def _series_number(series: Series, otherwise: int) -> int:
-    """The number in the key, so that a series keeps its key."""
+    """Returns the number in the key, so that reading restores the key."""
     digits = series.key.removeprefix("s")
     return int(digits) if digits.isdecimal() and digits.isascii() else otherwise
 
@@ -85,7 +85,7 @@ def _write_series(study_key: str, series: Series, number: int, folder: Path) -> 
         )
     folder.mkdir(parents=True, exist_ok=True)
     template = _series_dataset(study_key, series, number)
-    thickness_mm = even_gap_mm(series.slice_gaps_mm) or 1.0
+    thickness_mm = median_gap_mm(series.slice_gaps_mm) or 1.0
     paths = []
     for index, voxels in enumerate(series.voxels):
         placed = _Placed(
@@ -102,19 +102,19 @@ def _write_series(study_key: str, series: Series, number: int, folder: Path) -> 
 
 
 def _write_localiser(study_key: str, series: Series, folder: Path) -> Path:
-    """Mean over the rows of every slice, seen from the front, top to bottom; square pixels are not promised."""
+    """Writes a coronal projection, the mean over the rows of each slice, head at the top; pixels may not be square."""
     top_first = bool(series.positions_ras_mm[-1, 2] < series.positions_ras_mm[0, 2])
     projection = np.rint(np.clip(series.voxels, -1024, None).mean(axis=1)).astype(np.int16)
     last = 0 if top_first else len(projection) - 1
     middle_row = series.voxels.shape[1] // 2
-    gap_mm = even_gap_mm(series.slice_gaps_mm) or 1.0
+    gap_mm = median_gap_mm(series.slice_gaps_mm) or 1.0
     folder.mkdir(parents=True, exist_ok=True)
     template = _series_dataset(study_key, series, _LOCALISER_NUMBER)
     template.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     template.SeriesDescription = "Localiser"
     template.SeriesInstanceUID = _uid(study_key, "localiser")
     template.pop("ContrastBolusAgent", None)
-    template.pop("RescaleType", None)  # the standard keeps HU from localisers
+    template.pop("RescaleType", None)  # the standard does not allow HU in localisers
     placed = _Placed(
         voxels=projection if top_first else projection[::-1],
         position_lps_mm=(series.positions_ras_mm[last] + series.row_steps_ras_mm[last] * middle_row) * LPS_TO_RAS,
@@ -151,7 +151,7 @@ def _write_image(template: Dataset, placed: _Placed, instance_uid: UID, path: Pa
 
 
 def _series_dataset(study_key: str, series: Series, number: int) -> Dataset:
-    """All that the images of a series share."""
+    """Returns the elements that all images of a series share."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.Modality = series.modality.value
@@ -192,7 +192,7 @@ def _describe_pixels(dataset: Dataset, series: Series) -> None:
 
 
 def _describe_acquisition(dataset: Dataset, series: Series) -> None:
-    """What the CT and MR image modules require; empty where a synthetic study has no answer."""
+    """Sets the elements that the CT and MR image modules require; empty where a synthetic study has no value."""
     if series.modality is Modality.CT:
         dataset.SOPClassUID = CTImageStorage
         dataset.ImageType = ["DERIVED", "PRIMARY", "AXIAL" if series.plane is Plane.AXIAL else "OTHER"]
@@ -209,12 +209,12 @@ def _describe_acquisition(dataset: Dataset, series: Series) -> None:
 
 
 def _uid(*parts: str) -> UID:
-    """A UUID-derived UID (PS3.5 B.2), the same for the same parts."""
+    """Returns a UUID-derived UID (DICOM PS3.5 B.2), the same for the same parts."""
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(('msvlm', *parts))).int}")
 
 
 def _decimal(value: float) -> str:
-    """A DICOM decimal string: 16 characters at most, so nearer than 1e-9 mm within a body."""
+    """Formats a DICOM decimal string of at most 16 characters, exact to 1e-9 mm within a body."""
     for digits in range(12, 0, -1):
         text = f"{value:.{digits}f}"
         if len(text) <= _LONGEST_DECIMAL:
