@@ -39,4 +39,4 @@ def test_vectors_take_the_place_of_pixels() -> None:
 def test_moving_a_batch_keeps_its_values() -> None:
     moved = TrainingBatch(packed_batch(), torch.zeros(3, dtype=torch.bool)).to(torch.device("cpu"))
     assert torch.equal(moved.studies.study_index, packed_batch().study_index)
-    assert moved.findings is None and not moved.hidden.any()
+    assert moved.findings is None and not moved.masked.any()

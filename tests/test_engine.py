@@ -1,6 +1,5 @@
 """The loop: a resumed run is an unbroken one, a loss that is not a number stops it, checkpoints are whole or absent."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from msvlm.errors import ConfigError, TrainingError
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, Training, steps
+from msvlm.training.engine import LossPart, Optimisation, Shard, StageLoss, Training, steps
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,9 @@ class LineStage(nn.Module):
     def trained_parameters(self) -> list[nn.Parameter]:
         return list(self.line.parameters())
 
-    def batches(self, start: int, share: Share) -> Iterator[Numbers]:
-        step = start
-        rows = len(share.of(4))
-        while True:
-            values = torch.randn(rows, 8, generator=torch.Generator().manual_seed(step))
-            yield Numbers(values * torch.nan if step == self.bad_step else values)
-            step += 1
+    def batch(self, step: int, shard: Shard) -> Numbers:
+        values = torch.randn(len(shard.positions(4)), 8, generator=torch.Generator().manual_seed(step))
+        return Numbers(values * torch.nan if step == self.bad_step else values)
 
     def forward(self, batch: Numbers) -> StageLoss:
         loss = (self.line(batch.values)[:, 0] - batch.values.sum(1)).square().mean()
@@ -98,7 +93,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save_checkpoint(run, tmp_path)
     other = training()
     other.module.line[1] = nn.Linear(8, 17)
-    with pytest.raises(TrainingError, match="of another model"):
+    with pytest.raises(TrainingError, match="belongs to another model"):
         load_checkpoint(other, tmp_path)
 
 
@@ -126,7 +121,7 @@ def test_muon_moves_the_weights_of_linear_layers_and_adamw_the_rest() -> None:
     assert {id(parameter) for parameter in by_muon + by_adamw} == {
         id(parameter) for parameter in run.trained_parameters
     }
-    batch = next(run.stage.batches(0, Share()))
+    batch = run.stage.batch(0, Shard())
     before = run.stage.eval()(batch).total
     assert all(step.gradient_norm > 0 for step in steps(run))
     assert run.stage.eval()(batch).total < before
@@ -190,9 +185,9 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_processes_share_a_batch_without_overlap_or_gap() -> None:
-    assert [place for process in range(4) for place in Share(process, 4).of(8)] == list(range(8))
+    assert [place for process in range(4) for place in Shard(process, 4).positions(8)] == list(range(8))
     with pytest.raises(ConfigError, match="a multiple of 3"):
-        Share(0, 3).of(8)
+        Shard(0, 3).positions(8)
 
 
 def test_an_optimisation_of_no_steps_is_refused() -> None:

@@ -45,8 +45,8 @@ def test_factored_attention_equals_plain_attention_over_all_places() -> None:
     z_vectors, vectors = random_input()
     visible = seen(1)
     cells = vectors[:, 1:]
-    regions = model.regions(cells)
-    context, slice_attention = model._look(
+    regions = model.region_classifier(cells)
+    context, slice_attention = model._attend(
         z_vectors * visible[:, None], cells * visible[:, None, None], regions, STUDY_INDEX, visible, 2
     )
     chosen = [0, 2]
@@ -118,7 +118,7 @@ def test_a_region_logit_stands_in_its_cell() -> None:
     model = head()
     z_vectors, vectors = random_input()
     output = model(z_vectors, vectors, STUDY_INDEX, seen())
-    torch.testing.assert_close(output.region_logits[4, :, 1, 2], model.regions(vectors[4, 1 + 1 * 3 + 2]))
+    torch.testing.assert_close(output.region_logits[4, :, 1, 2], model.region_classifier(vectors[4, 1 + 1 * 3 + 2]))
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def test_with_cls_only_the_slice_is_the_one_cell() -> None:
     model = FindingsHead(CONFIG, 24, 5, (1, 1))
     z_vectors, vectors = random_input()
     output = model(z_vectors, vectors[:, :1], STUDY_INDEX, seen())
-    torch.testing.assert_close(output.region_logits[:, :, 0, 0], model.regions(vectors[:, 0]))
+    torch.testing.assert_close(output.region_logits[:, :, 0, 0], model.region_classifier(vectors[:, 0]))
 
 
 @torch.no_grad()
@@ -173,14 +173,14 @@ def test_thresholds_are_kept_and_checked() -> None:
     assert model.thresholds.tolist() == [0.5] * 3
     model.set_thresholds(torch.tensor([0.1, 0.2, 0.9]))
     assert model.state_dict()["thresholds"].tolist() == pytest.approx([0.1, 0.2, 0.9])
-    with pytest.raises(ModelError, match="3 probabilities are wanted"):
+    with pytest.raises(ModelError, match="wanted 3 probabilities"):
         model.set_thresholds(torch.tensor([0.1, 0.2, 1.9]))
     with pytest.raises(ModelError, match="2 rates for 3 findings"):
         model.set_priors(torch.tensor([0.1, 0.2]), torch.tensor([0.1, 0.2]))
 
 
 def test_findings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ConfigError, match="none twice"):
+    with pytest.raises(ConfigError, match="each only once"):
         FindingsHeadConfig(findings=("lung_nodule", "lung_nodule"))
     with pytest.raises(ConfigError, match="at least one"):
         FindingsHeadConfig(findings=())

@@ -10,7 +10,7 @@ from msvlm.batch import FindingTargets, StudyBatch, TrainingBatch
 from msvlm.errors import ConfigError
 from msvlm.findings import ATTRIBUTES
 from msvlm.model.findings_head import FindingsOutput
-from msvlm.training.learn_findings import FindingsSettings, findings_loss, without_unseen
+from msvlm.training.learn_findings import FindingsSettings, findings_loss, without_invisible
 
 SETTINGS = FindingsSettings()
 RATES = torch.tensor([0.2, 0.001])
@@ -83,10 +83,10 @@ def test_nothing_is_asked_of_the_cells_of_hidden_slices() -> None:
 def test_a_finding_on_hidden_slices_alone_is_neither_present_nor_absent() -> None:
     known = targets()
     hidden = torch.tensor([False, True, False, False, False])
-    seen = without_unseen(known, batch(known).studies, hidden)
+    seen = without_invisible(known, batch(known).studies, hidden)
     assert seen.presence[0, 0].isnan() and seen.sizes_mm[0, 0].isnan()
     assert seen.presence[0, 1] == 0 and seen.presence[1, 0] == 0
-    assert without_unseen(known, batch(known).studies, torch.zeros(5, dtype=torch.bool)).presence[0, 0] == 1
+    assert without_invisible(known, batch(known).studies, torch.zeros(5, dtype=torch.bool)).presence[0, 0] == 1
 
 
 def test_a_constant_guess_costs_the_same_for_rare_and_common_findings() -> None:

@@ -155,7 +155,7 @@ def test_broken_files_are_refused(file: str, tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path / "model")
     path = tmp_path / "model" / file
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ModelError, match=r"whole|loaded|cannot be read"):
+    with pytest.raises(ModelError, match=r"missing or damaged|loaded|cannot be read"):
         MsVlm.from_pretrained(tmp_path / "model")
 
 
@@ -281,7 +281,7 @@ def test_prompts_padded_on_the_right_are_refused_for_generation() -> None:
 def test_a_batch_with_neither_slices_nor_vectors_is_refused() -> None:
     study = random_study(3, 1)
     bare = StudyBatch(study.study_index, study.series_index, study.position_mm, study.normal_ras, study.role_index)
-    with pytest.raises(ModelError, match="without slices"):
+    with pytest.raises(ModelError, match="has no slices"):
         tiny_model().read(bare)
 
 
@@ -295,7 +295,7 @@ def test_configs_that_do_not_fit_are_refused() -> None:
 def test_input_prepared_otherwise_is_refused_by_name() -> None:
     config = MsVlmConfig(input=TINY_INPUT, slice_encoder=tiny_encoder())
     check_input(config, TINY_INPUT)
-    with pytest.raises(InputMismatchError, match=r"rows 96 where the model reads 32; columns 128 .* 48; pixel"):
+    with pytest.raises(InputMismatchError, match=r"rows 96 where the model wants 32; columns 128 .* 48; pixel"):
         check_input(config, InputConfig(rows=96, columns=128, pixel_spacing_mm=3.0))
     with pytest.raises(InputMismatchError, match="windows_hu"):
         check_input(config, replace(TINY_INPUT, windows_hu=((0.0, 1.0),) * 3))

@@ -23,21 +23,19 @@ from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import ReportText
 from msvlm.errors import ConfigError, DataError, InputMismatchError, TrainingError
 from msvlm.imaging.read import read_study
-from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER
+from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, weights_hash
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.model.weights_hash import weights_hash
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.out_of_domain import FILE_NAME
 from msvlm.reporting.reporter import Reporter
+from msvlm.training.calibrate import fit_standardiser
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Optimisation, Share, Training, TrainingData, steps
-from msvlm.training.finetune import finetuning_stage
+from msvlm.training.engine import Optimisation, Shard, Training, TrainingData, steps
+from msvlm.training.report_stages import ReportSettings, ReportStage, ReportTraining, finetuning_stage
 from msvlm.training.run import CHECKPOINTS, train
 from msvlm.training.run_log import METRICS_FILE
-from msvlm.training.scoring import findings_scores
-from msvlm.training.slice_vectors import fit_standardiser
 from msvlm.training.train_config import StageName, read_train_config
-from msvlm.training.write_reports import ReportSettings, ReportStage, ReportTraining
+from msvlm.training.validation import findings_scores
 
 TOML = """
 stage = "{stage}"
@@ -228,12 +226,12 @@ def test_reports_learned_with_a_break_give_the_losses_of_an_unbroken_run(
     assert unbroken[-1] < unbroken[0]
 
 
-def report_stage(data: TinyData, aligned_model: Path, blind_share: float) -> ReportStage:
+def report_stage(data: TinyData, aligned_model: Path, no_image_share: float) -> ReportStage:
     model = MsVlm.from_pretrained(aligned_model)
     text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
     vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
     split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared), vectors)
-    settings = ReportSettings(cue_drop=0.0, blind_share=blind_share)
+    settings = ReportSettings(cue_drop=0.0, no_image_share=no_image_share)
     optimisation = Optimisation(steps=2, batch_studies=4)
     return finetuning_stage(
         model, ReportTraining(text, TrainingData(split, split), settings, optimisation, CueErrors((), (), (), 0.0))
@@ -241,7 +239,7 @@ def report_stage(data: TinyData, aligned_model: Path, blind_share: float) -> Rep
 
 
 def test_a_blind_study_is_told_by_no_slice_and_no_cue(data: TinyData, aligned_model: Path) -> None:
-    blind, seeing = (next(report_stage(data, aligned_model, share).batches(0, Share())) for share in (1.0, 0.0))
+    blind, seeing = (report_stage(data, aligned_model, share).batch(0, Shard()) for share in (1.0, 0.0))
     assert not blind.visible.any() and seeing.visible.all()
     assert torch.equal(blind.study_index, seeing.study_index)
     told_blind, told_seeing = (
@@ -254,8 +252,8 @@ def test_a_blind_study_is_told_by_no_slice_and_no_cue(data: TinyData, aligned_mo
 
 
 def test_shares_beyond_one_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"blind_share 1\.5"):
-        ReportSettings(blind_share=1.5)
+    with pytest.raises(ConfigError, match=r"no_image_share 1\.5"):
+        ReportSettings(no_image_share=1.5)
 
 
 def test_a_finetuned_model_reads_a_study(data: TinyData, aligned_model: Path) -> None:
@@ -302,7 +300,7 @@ def test_studies_that_are_not_prepared_are_named(data: TinyData, tmp_path: Path)
 
 def test_lesions_prepared_on_another_grid_are_refused(data: TinyData) -> None:
     other = replace(MODEL, slice_encoder=replace(MODEL.slice_encoder, region_grid=(6, 8)))
-    with pytest.raises(InputMismatchError, match=r"grid of \(3, 4\), and the model tells \(6, 8\)"):
+    with pytest.raises(InputMismatchError, match=r"grid of \(3, 4\), but the model's region grid is \(6, 8\)"):
         train(replace(data.run(StageName.FINDINGS, "grid", 2), model=other))
 
 
@@ -343,7 +341,7 @@ def test_a_new_model_and_one_to_start_from_exclude_each_other(data: TinyData, fi
 
 def test_a_loss_that_is_not_a_number_ends_the_run(data: TinyData) -> None:
     config = data.run(StageName.FINDINGS, "diverged", 50)
-    with pytest.raises(TrainingError, match=r"step \d+: the (loss|gradients' norm) is (nan|inf)"):
+    with pytest.raises(TrainingError, match=r"step \d+: the (loss|norm of the gradients) is (nan|inf)"):
         train(replace(config, optimisation=replace(config.optimisation, learning_rate=1e30, gradient_clip=0.0)))
 
 
@@ -353,10 +351,10 @@ def test_a_loss_that_is_not_a_number_ends_the_run(data: TinyData) -> None:
         ("colour = 3", "colour"),
         ("save_every = 0", "save_every = 0"),
         ('stage = "dream"', "dream"),
-        ("[masked_embeddings]\nhidden_share = 1.5", "hidden_share 1.5"),
-        ("[masked_embeddings]\nhidden = 0.5", "hidden"),
+        ("[masked_embeddings]\nmask_ratio = 1.5", "mask_ratio 1.5"),
+        ("[masked_embeddings]\nmasked = 0.5", "masked"),
         ("[reports]\nmisplaced = -0.1", "misplaced -0.1"),
-        ("stage =", "is no TOML"),
+        ("stage =", "is not TOML"),
     ],
 )
 def test_a_bad_key_or_value_is_refused_by_name(data: TinyData, tmp_path: Path, line: str, complaint: str) -> None:

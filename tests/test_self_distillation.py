@@ -3,7 +3,14 @@
 import torch
 from torch import nn
 
-from msvlm.training.self_distillation import Centre, distillation_loss, follow, koleo_loss, masked_mean, reduced_mean
+from msvlm.training.self_distillation import (
+    Centre,
+    distillation_loss,
+    koleo_loss,
+    masked_mean,
+    reduced_mean,
+    update_teacher,
+)
 
 
 def test_a_student_that_says_what_its_teacher_says_pays_least() -> None:
@@ -36,11 +43,11 @@ def test_no_hidden_patch_costs_nothing() -> None:
 def test_a_teacher_goes_a_step_towards_its_student() -> None:
     teacher, student = nn.Linear(2, 1), nn.Linear(2, 1)
     before = teacher.weight.detach().clone()
-    follow(teacher, student, 0.9)
+    update_teacher(teacher, student, 0.9)
     torch.testing.assert_close(teacher.weight.detach(), 0.9 * before + 0.1 * student.weight.detach())
 
 
 def test_a_centre_follows_the_mean_score() -> None:
     centre = Centre(3, momentum=0.5)
-    centre.move(reduced_mean(torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])))
+    centre.update(reduced_mean(torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])))
     assert centre.mean.tolist() == [1.0, 1.5, 2.0]

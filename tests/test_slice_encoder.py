@@ -206,11 +206,11 @@ def test_pixels_are_scaled_as_a_checkpoint_wants_them(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_kind_is_refused_with_the_kinds_that_there_are(tmp_path: Path) -> None:
     saved_vit(tmp_path / "vit")
-    with pytest.raises(ModelError, match=r"a vit, and the config says dinov2; .*dinov3 \(dinov3_vit\)"):
+    with pytest.raises(ModelError, match=r"a vit, but the config says dinov2; .*dinov3 \(dinov3_vit\)"):
         SliceEncoder(tiny_encoder(SliceEncoderKind.DINOV2, str(tmp_path / "vit")), TINY_INPUT)
     bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
     save(bert, tmp_path / "bert")
-    with pytest.raises(ModelError, match="a bert, and the config says vit"):
+    with pytest.raises(ModelError, match="a bert, but the config says vit"):
         SliceEncoder(tiny_encoder(checkpoint=str(tmp_path / "bert")), TINY_INPUT)
 
 
@@ -241,7 +241,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_channels_is_refused(tmp_path: Path) -> None:
     saved_vit(tmp_path / "vit", num_channels=1)
-    with pytest.raises(ConfigError, match="reads 1 channels, the input has 3 windows"):
+    with pytest.raises(ConfigError, match="wants 1 channels, but the input has 3 windows"):
         SliceEncoder(tiny_encoder(checkpoint=str(tmp_path / "vit")), TINY_INPUT)
 
 
@@ -272,7 +272,7 @@ def test_numbers_that_make_no_sense_are_refused(change: dict[str, int], message:
 def test_kinds_that_cannot_be_built_are_refused() -> None:
     with pytest.raises(ConfigError, match="dinov3_convnext with patch_pixels 16"):
         SliceEncoder(replace(tiny_encoder(SliceEncoderKind.DINOV3_CONVNEXT), patch_pixels=16), TINY_INPUT)
-    with pytest.raises(ConfigError, match="2 numbers a head in a dinov3"):
+    with pytest.raises(ConfigError, match="2 channels per head in a dinov3"):
         SliceEncoder(replace(tiny_encoder(SliceEncoderKind.DINOV3), heads=8), TINY_INPUT)
 
 

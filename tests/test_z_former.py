@@ -7,7 +7,9 @@ import torch
 from tiny_model import packed, random_study
 
 from msvlm.errors import ConfigError
-from msvlm.model.z_former import EmbeddingDecoder, Pose, ZFormer, ZFormerConfig, attend_within_studies
+from msvlm.model.transformer import attend_within_studies
+from msvlm.model.z_former import Pose, ZFormer, ZFormerConfig
+from msvlm.training.pretrain_z_former import EmbeddingDecoder
 
 CONFIG = ZFormerConfig(width=24, layers=2, heads=2)
 

@@ -18,8 +18,8 @@ from msvlm.model.z_former import ZFormerConfig
 from msvlm.training.engine import Optimisation
 from msvlm.training.learn_findings import FindingsSettings
 from msvlm.training.pretrain_slices import SlicesSettings
+from msvlm.training.report_stages import ReportSettings
 from msvlm.training.train_config import StageName, TrainConfig
-from msvlm.training.write_reports import ReportSettings
 
 INPUT = InputConfig(rows=48, columns=64, pixel_spacing_mm=6.0)
 GRID = (3, 4)

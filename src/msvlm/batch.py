@@ -1,6 +1,6 @@
-"""The contract between data and model: studies as packed tensors, and what is to be learned of them.
+"""StudyBatch, the contract between data and model: studies as packed tensors, and their training targets.
 
-Slices of all studies stand one behind the other; nothing is padded. `study_index` says whose slice each one is.
+The slices of all studies are concatenated without padding; `study_index` gives the study of each slice.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -13,16 +13,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StudyBatch:
-    """Several studies, packed slice behind slice. Either `slices` or `slice_vectors` is there, or both.
+    """Several studies, their slices concatenated; with `slices`, `slice_vectors`, or both.
 
     Attributes:
-        study_index: which study of the batch, ascending from 0; every study has a slice.
-        series_index: which series of its study.
+        study_index: number of the study in the batch, ascending from 0; every study has a slice.
+        series_index: number of the series in its study.
         position_mm: centre of the slice, RAS mm, measured from the mean of its study's slice centres.
         normal_ras: unit vector across the slice.
         role_index: `Role.index` of the slice's series.
         slices: model-ready channels (`msvlm.imaging.preprocess.to_channels`).
-        slice_vectors: what the slice encoder made of them, not yet standardised.
+        slice_vectors: outputs of the slice encoder, not standardised.
     """
 
     study_index: Int[Tensor, " slices"]
@@ -35,15 +35,15 @@ class StudyBatch:
 
     @property
     def studies(self) -> int:
-        """How many studies are packed here."""
+        """Number of studies."""
         return int(self.study_index[-1]) + 1
 
     def to(self, device: torch.device) -> "StudyBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         return _to(self, device)
 
     def study(self, index: int) -> "StudyBatch":
-        """One of its studies, by itself."""
+        """Returns one study as a batch of its own."""
         is_own = self.study_index == index
         chosen = {
             field.name: value[is_own] for field in fields(self) if (value := getattr(self, field.name)) is not None
@@ -51,22 +51,22 @@ class StudyBatch:
         return replace(self, **{**chosen, "study_index": torch.zeros_like(chosen["study_index"])})
 
     def with_vectors(self, slice_vectors: Float[Tensor, "slices tokens width"]) -> "StudyBatch":
-        """The same studies with their slices encoded; the pixels are let go."""
+        """Returns the same studies with slice vectors instead of pixels."""
         return replace(self, slices=None, slice_vectors=slice_vectors)
 
 
 @dataclass(frozen=True)
 class FindingTargets:
-    """What is known of each study's findings. NaN where it is not known.
+    """What is known of the findings of each study; NaN is unknown.
 
     Attributes:
         presence: 1 present, 0 absent.
-        attributes: 1 stated, 0 not, in the order of `msvlm.findings.ATTRIBUTES`; NaN where the finding is absent or
-            cannot have the attribute.
-        sizes_mm: the largest stated diameter, depth or width; NaN too where the finding is absent.
+        attributes: 1 stated, 0 not stated, in the order of `msvlm.findings.ATTRIBUTES`; NaN also where the finding is
+            absent or cannot have the attribute.
+        sizes_mm: the largest stated diameter, depth or width; NaN also where the finding is absent.
         regions: for each slice whether a finding's mask touches each cell of the slice encoder's region grid;
             None where no study of the batch has masks.
-        has_regions: whether it is known which cells the finding touches; its `regions` mean nothing where not.
+        has_regions: whether it is known which cells the finding touches; `regions` are meaningless where it is not.
     """
 
     presence: Float[Tensor, "studies findings"]
@@ -76,18 +76,18 @@ class FindingTargets:
     has_regions: Bool[Tensor, "studies findings"]
 
     def to(self, device: torch.device) -> "FindingTargets":
-        """The same targets on another device."""
+        """Returns the same targets on another device."""
         return _to(self, device)
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Prompts, with their answers in training, as tokens; one row a study, padded on the right (left to generate).
+    """Prompts as tokens, in training followed by their reports; one per study, padded on the right (left to generate).
 
     Attributes:
-        input_ids: with the visual placeholder token where a visual token is spliced in.
+        input_ids: token ids, with the visual placeholder where a visual token is spliced in.
         attention_mask: True on tokens, False on padding.
-        labels: the token to learn at each place, -100 where nothing is; None when there is no answer.
+        labels: the token to learn at each position, -100 where there is none; None without reports.
     """
 
     input_ids: Int[Tensor, "studies positions"]
@@ -95,28 +95,28 @@ class TextBatch:
     labels: Int[Tensor, "studies positions"] | None = None
 
     def to(self, device: torch.device) -> "TextBatch":
-        """The same text on another device."""
+        """Returns the same text on another device."""
         return _to(self, device)
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What a stage needs of some studies.
+    """Studies, which of their slices are masked in this step, and their targets.
 
     Attributes:
-        hidden: slices that the model must do without in this step.
-        findings: None where the stage asks for none.
+        masked: slices whose content the model does not get.
+        findings: None where the stage needs none.
     """
 
     studies: StudyBatch
-    hidden: Bool[Tensor, " slices"]
+    masked: Bool[Tensor, " slices"]
     findings: FindingTargets | None = None
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         return TrainingBatch(
             self.studies.to(device),
-            self.hidden.to(device),
+            self.masked.to(device),
             self.findings.to(device) if self.findings is not None else None,
         )
 

@@ -1,7 +1,7 @@
-"""One query per finding: is it there, where in the lungs, how large, and on which slices and regions it was seen.
+"""The findings head: for each finding its probability, side, lobe, degree and size, and the slices that show it.
 
-A departure from MS-VLM (arXiv 2412.13558), which has no findings head: its vectors stand among the visual tokens and
-its positive findings enter the prompt as cues (`MsVlmConfig.cues`).
+A departure from MS-VLM (arXiv 2412.13558), which has no findings head: its vectors join the visual tokens, and its
+positive findings enter the prompt as text (`MsVlmConfig.cues`).
 """
 
 import math
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from msvlm.errors import ConfigError, ModelError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES
-from msvlm.model.z_former import INITIAL_STD, TransformerLayer, check_width, initialise
+from msvlm.model.transformer import INITIAL_STD, TransformerLayer, check_width, initialise
 
 _OUTPUT_STD = 0.005
 _INITIAL_MAXIMUM_WEIGHT = 0.5
 _MAXIMUM_SHARPNESS = 3.0
 _TYPICAL_SIZE_MM = 10.0
 _NEVER = -1e4
-"""A logit so low that it weighs nothing beside any other, and everything where it stands alone."""
+"""A logit whose weight is 0 beside any other, and 1 where it is the only one."""
 
 
 @dataclass(frozen=True)
 class FindingsHeadConfig:
-    """Which findings are asked for, in the order of all outputs."""
+    """Which findings are predicted, in the order of all outputs, and size of the head."""
 
     findings: tuple[str, ...] = CHEST_FINDING_NAMES
     heads: int = 4
@@ -33,21 +33,24 @@ class FindingsHeadConfig:
 
     def __post_init__(self) -> None:
         if not self.findings or len(set(self.findings)) < len(self.findings):
-            raise ConfigError(f"findings_head: findings {self.findings}; at least one, and none twice")
+            raise ConfigError(f"findings_head: findings {self.findings}; wanted at least one, and each only once")
         if self.heads < 1 or self.layers < 0:
-            raise ConfigError(f"findings_head: {self.heads} heads, {self.layers} layers; 1 head at least, 0 layers")
+            raise ConfigError(
+                f"findings_head: {self.heads} heads, {self.layers} layers; wanted at least 1 head and 0 layers"
+            )
 
 
 @dataclass(frozen=True)
 class FindingsOutput:
-    """What the head says of each study's findings. All logits are float32.
+    """Predictions for the findings of each study. All logits are float32.
 
     Attributes:
-        presence_logits: the finding is there.
-        attribute_logits: in the order of `msvlm.findings.ATTRIBUTES`, given that the finding is there.
+        presence_logits: the finding is present.
+        attribute_logits: in the order of `msvlm.findings.ATTRIBUTES`, given that the finding is present.
         log_sizes_mm: natural logarithm of the largest diameter, depth or width.
-        vectors: one vector a finding, for the language model.
-        slice_attention: how much each finding looked at each slice; over a study it sums to 1, less what the null took.
+        vectors: one vector per finding, for the language model.
+        slice_attention: attention of each finding to each slice; over a study it sums to 1 minus the attention on the
+            null key.
         region_logits: the finding touches this cell of this slice.
     """
 
@@ -60,7 +63,7 @@ class FindingsOutput:
 
 
 class FindingsHead(nn.Module):
-    """Each finding attends over all visible (slice, cell) places of its study, and to a null."""
+    """One query per finding, which attends to all cells of the visible slices of a study, and to a null key."""
 
     def __init__(
         self, config: FindingsHeadConfig, z_width: int, vector_width: int, region_grid: tuple[int, int]
@@ -73,7 +76,7 @@ class FindingsHead(nn.Module):
         self.queries = nn.Parameter(torch.zeros(findings, z_width))
         self.null_key = nn.Parameter(torch.zeros(z_width))
         self.null_value = nn.Parameter(torch.zeros(z_width))
-        self.regions = nn.Linear(vector_width, findings)
+        self.region_classifier = nn.Linear(vector_width, findings)
         self.region_scale = nn.Parameter(torch.ones(findings))
         self.maximum_weight = nn.Parameter(torch.full((findings,), _INITIAL_MAXIMUM_WEIGHT))
         self.keys = nn.Linear(z_width, z_width)
@@ -95,27 +98,34 @@ class FindingsHead(nn.Module):
         with torch.no_grad():
             self.output_bias[:, 1] = math.log(_TYPICAL_SIZE_MM)
 
+    @property
+    def has_priors(self) -> bool:
+        """Whether `set_priors` was called, or the head was trained."""
+        return bool(self.region_classifier.bias.any())
+
     def set_priors(self, presence: Float[Tensor, " findings"], cells: Float[Tensor, " findings"]) -> None:
-        """Starts each finding at what is usual, so that training need not find that out: rare ones start rare.
+        """Sets the biases so that each finding starts at its prevalence and training need not learn it.
 
         Args:
             presence: share of studies that have the finding.
-            cells: probability that a cell is to be called the finding's when nothing is known of it.
+            cells: prior probability that the finding touches a cell.
         """
         for rates in (presence, cells):
             if rates.shape != self.thresholds.shape:
-                raise ModelError(f"findings_head: {len(rates)} rates for {len(self.thresholds)} findings; one each")
+                raise ModelError(
+                    f"findings_head: {len(rates)} rates for {len(self.thresholds)} findings; wanted one for each"
+                )
         device = self.thresholds.device
         with torch.no_grad():
-            self.regions.bias.copy_(torch.logit(cells.float().clamp(1e-4, 0.5)))
-            usual = torch.logit(presence.float().clamp(0.01, 0.99)).to(device)
-            self.output_bias[:, 0] = usual - self.maximum_weight * self.regions.bias
+            self.region_classifier.bias.copy_(torch.logit(cells.float().clamp(1e-4, 0.5)))
+            prior = torch.logit(presence.float().clamp(0.01, 0.99)).to(device)
+            self.output_bias[:, 0] = prior - self.maximum_weight * self.region_classifier.bias
 
     def set_thresholds(self, thresholds: Float[Tensor, " findings"]) -> None:
-        """Takes the probability from which on each finding is called present."""
+        """Sets the probability above which each finding counts as present."""
         if thresholds.shape != self.thresholds.shape or not bool(((thresholds >= 0) & (thresholds <= 1)).all()):
             raise ModelError(
-                f"findings_head: thresholds {thresholds.tolist()}; {len(self.thresholds)} probabilities are wanted"
+                f"findings_head: thresholds {thresholds.tolist()}; wanted {len(self.thresholds)} probabilities"
             )
         self.thresholds.copy_(thresholds)
 
@@ -126,33 +136,33 @@ class FindingsHead(nn.Module):
         study_index: Int[Tensor, " slices"],
         visible: Bool[Tensor, " slices"],
     ) -> FindingsOutput:
-        """What each study's visible slices say; `vectors` are standardised."""
+        """Returns the predictions for each study from its visible slices; `vectors` are standardised slice vectors."""
         # In float32 throughout: the sums run over thousands of places, and the outputs are logits.
         with torch.autocast(device_type=z_vectors.device.type, enabled=False):
             dtype = self.queries.dtype
             studies = int(study_index[-1]) + 1
             cells = vectors[:, 1:] if vectors.shape[1] > 1 else vectors
-            # What is hidden is zeroed too: a weight of 0 does not undo a value that is no number.
+            # Masked slices are zeroed too: an attention weight of 0 does not remove a NaN.
             cells = cells.to(dtype).masked_fill(~visible[:, None, None], 0.0)
             z_vectors = z_vectors.to(dtype).masked_fill(~visible[:, None], 0.0)
-            regions = self.regions(cells)
-            context, slice_attention = self._look(z_vectors, cells, regions, study_index, visible, studies)
-            rows = (self.queries + self.context_output(context)).flatten(0, 1)
+            regions = self.region_classifier(cells)
+            context, slice_attention = self._attend(z_vectors, cells, regions, study_index, visible, studies)
+            tokens = (self.queries + self.context_output(context)).flatten(0, 1)
             for layer in self.layers:
-                rows = layer(rows, [len(self.queries)] * studies)
-            of_findings = self.norm(rows).unflatten(0, (studies, -1))
-            outputs = (torch.einsum("sfw,fow->sfo", of_findings, self.output_weights) + self.output_bias).float()
-            loudest = sharp_mean_within_studies(regions.float(), study_index, visible, studies, _MAXIMUM_SHARPNESS)
+                tokens = layer(tokens, [len(self.queries)] * studies)
+            finding_vectors = self.norm(tokens).unflatten(0, (studies, -1))
+            outputs = (torch.einsum("sfw,fow->sfo", finding_vectors, self.output_weights) + self.output_bias).float()
+            maximum = sharp_mean_within_studies(regions.float(), study_index, visible, studies, _MAXIMUM_SHARPNESS)
         return FindingsOutput(
-            presence_logits=outputs[:, :, 0] + self.maximum_weight.float() * loudest,
+            presence_logits=outputs[:, :, 0] + self.maximum_weight.float() * maximum,
             attribute_logits=outputs[:, :, 2:],
             log_sizes_mm=outputs[:, :, 1],
-            vectors=of_findings,
+            vectors=finding_vectors,
             slice_attention=slice_attention,
             region_logits=regions.float().transpose(1, 2).unflatten(2, self.region_grid),
         )
 
-    def _look(
+    def _attend(
         self,
         z_vectors: Float[Tensor, "slices z_width"],
         cells: Float[Tensor, "slices cells width"],
@@ -161,29 +171,31 @@ class FindingsHead(nn.Module):
         visible: Bool[Tensor, " slices"],
         studies: int,
     ) -> tuple[Float[Tensor, "studies findings z_width"], Float[Tensor, "slices findings"]]:
-        """What each finding gathers in each study, and how much of it on each slice.
+        """Returns the context that each finding gathers in each study, and its attention to each slice.
 
-        The logit of a place is a term of its cell plus a term of its slice, so the softmax over all places of a study
-        is one over the cells of a slice times one over slices: no head needs its own look at the cells, and values are
-        averaged before they are projected.
+        The attention logit of a cell is a term of the cell plus a term of its slice, so the softmax over all cells of a
+        study factorises into one over the cells of a slice and one over slices. The first is shared by all attention
+        heads, and values are averaged before they are projected.
         """
-        of_cells = regions * self.region_scale
-        of_slices = torch.logsumexp(of_cells, dim=1)
-        within = torch.exp(of_cells - of_slices[:, None]).transpose(1, 2)
+        cell_logits = regions * self.region_scale
+        slice_logits = torch.logsumexp(cell_logits, dim=1)
+        cell_attention = torch.exp(cell_logits - slice_logits[:, None]).transpose(1, 2)
         queries = self.queries.unflatten(1, (self.heads, -1))
         keys = self.keys(z_vectors).unflatten(1, (self.heads, -1))
         depth = queries.shape[2]
-        logits = of_slices[:, :, None] + torch.einsum("shd,fhd->sfh", keys, queries) * depth**-0.5
+        logits = slice_logits[:, :, None] + torch.einsum("shd,fhd->sfh", keys, queries) * depth**-0.5
         null_logits = torch.einsum("hd,fhd->fh", self.null_key.unflatten(0, (self.heads, -1)), queries) * depth**-0.5
         attention = softmax_within_studies(logits, study_index, visible, null_logits.expand(studies, -1, -1))
-        seen = torch.cat([within @ cells, within, z_vectors[:, None].expand(-1, len(queries), -1)], dim=2)
+        slice_values = torch.cat(
+            [cell_attention @ cells, cell_attention, z_vectors[:, None].expand(-1, len(queries), -1)], dim=2
+        )
         lengths = torch.bincount(study_index, minlength=studies).tolist()
-        pieces = zip(attention.split(lengths), seen.split(lengths), strict=True)
+        pieces = zip(attention.split(lengths), slice_values.split(lengths), strict=True)
         gathered = torch.stack([torch.einsum("sfh,sfv->fhv", weights, values) for weights, values in pieces])
         context = torch.einsum("bfhv,hdv->bfhd", gathered, self.values.weight.unflatten(0, (self.heads, -1)))
-        taken = attention.new_zeros(studies, *attention.shape[1:]).index_add(0, study_index, attention)
+        total = attention.new_zeros(studies, *attention.shape[1:]).index_add(0, study_index, attention)
         null_value = self.null_value.unflatten(0, (self.heads, -1))
-        context = context + (1.0 - taken)[..., None] * null_value
+        context = context + (1.0 - total)[..., None] * null_value
         return context.flatten(2), attention.mean(dim=2)
 
 
@@ -193,7 +205,7 @@ def softmax_within_studies(
     visible: Bool[Tensor, " slices"],
     null_logits: Float[Tensor, "studies findings heads"],
 ) -> Float[Tensor, "slices findings heads"]:
-    """Weights that sum to 1 over a study's visible slices and the null; a hidden slice has none."""
+    """Returns weights that sum to 1 over the visible slices of a study and the null; masked slices have weight 0."""
     logits = logits.masked_fill(~visible[:, None, None], -torch.inf)
     where = study_index[:, None, None].expand_as(logits)
     peak = null_logits.detach().scatter_reduce(0, where, logits.detach(), "amax", include_self=True)
@@ -209,13 +221,13 @@ def sharp_mean_within_studies(
     studies: int,
     sharpness: float,
 ) -> Float[Tensor, "studies findings"]:
-    """A smooth maximum over a study's visible cells: their mean, each weighted by exp(sharpness x value).
+    """Returns a smooth maximum over the visible cells of a study: their mean, weighted by exp(sharpness x value).
 
-    Unlike a log-sum-exp it does not grow with the number of slices. 0 where every slice is hidden.
+    Unlike a log-sum-exp it does not grow with the number of slices. It is 0 where every slice is masked.
     """
     logits = values * sharpness
-    of_slice = torch.logsumexp(logits, dim=1, keepdim=True)
-    mean_of_slice = (torch.exp(logits - of_slice) * values).sum(dim=1)
+    slice_logits = torch.logsumexp(logits, dim=1, keepdim=True)
+    slice_means = (torch.exp(logits - slice_logits) * values).sum(dim=1)
     null = values.new_full((studies, values.shape[2], 1), _NEVER)
-    weights = softmax_within_studies(of_slice.transpose(1, 2), study_index, visible, null)[:, :, 0]
-    return values.new_zeros(studies, values.shape[2]).index_add(0, study_index, weights * mean_of_slice)
+    weights = softmax_within_studies(slice_logits.transpose(1, 2), study_index, visible, null)[:, :, 0]
+    return values.new_zeros(studies, values.shape[2]).index_add(0, study_index, weights * slice_means)

@@ -1,4 +1,4 @@
-"""The causal language model that writes: built from numbers, or any of Hugging Face's by name, with LoRA if asked."""
+"""The causal language model that writes reports: one of the Hugging Face hub, with LoRA or not, or a small new one."""
 
 import math
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from msvlm.batch import TextBatch
 from msvlm.errors import ConfigError, ModelError
-from msvlm.model.checkpoint import check_complete, read_model_type
-from msvlm.model.z_former import check_width
+from msvlm.model.hub import check_complete, read_model_type
+from msvlm.model.transformer import check_width
 
 _PEFT_PREFIX = "base_model.model."
 _ADAPTER_FILE = "adapter_model.safetensors"
@@ -32,7 +32,7 @@ _LONGEST_TEXT = 4096
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Small trainable matrices beside frozen ones. Method: LoRA (arXiv 2106.09685).
+    """Low-rank adapters of a frozen language model. Method: LoRA (arXiv 2106.09685).
 
     MS-VLM (arXiv 2412.13558) adapts the query and value projections with alpha 16.
     """
@@ -46,19 +46,19 @@ class LoraConfig:
         if self.rank < 1 or self.alpha < 1 or not self.targets or not 0.0 <= self.dropout < 1.0:
             raise ConfigError(
                 f"lora: rank {self.rank}, alpha {self.alpha}, targets {self.targets}, dropout {self.dropout}; "
-                "rank and alpha 1 at least, a target, dropout in 0..1"
+                "wanted rank and alpha of at least 1, a target, dropout from 0 to below 1"
             )
 
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """Which language model. The paper's is Vicuna-7B-v1.5 with LoRA.
+    """Which language model is used; the paper's is Vicuna-7B-v1.5 with LoRA.
 
     Attributes:
-        checkpoint: name on the hub, or folder, of a causal language model; empty: a small Llama is built from `width`
-            to `vocabulary`, which are not looked at otherwise.
-        vocabulary: tokens of the tokenizer; 0 until it is known.
-        lora: trains adapters instead of the checkpoint itself.
+        checkpoint: name on the hub, or folder, of a causal language model; where it is empty, a small Llama is built
+            from `width`, `layers`, `heads` and `vocabulary`, which are ignored otherwise.
+        vocabulary: number of tokens of the tokenizer; 0 until it is known.
+        lora: if given, adapters are trained instead of the checkpoint itself.
     """
 
     checkpoint: str = ""
@@ -72,19 +72,19 @@ class LanguageModelConfig:
         check_width("language_model", self.width, self.heads, self.layers)
         if self.width // self.heads % 2 or self.vocabulary < 0:
             raise ConfigError(
-                f"language_model: {self.width // self.heads} numbers a head, vocabulary {self.vocabulary}; "
-                "an even number a head for rotary positions, vocabulary 0 at least"
+                f"language_model: {self.width // self.heads} channels per head, vocabulary {self.vocabulary}; "
+                "wanted an even number per head for rotary positions, and a vocabulary of 0 or more"
             )
         if self.lora is not None and not self.checkpoint:
-            raise ConfigError("language_model: lora adapts a model that has learned; name its checkpoint, or drop lora")
+            raise ConfigError("language_model: lora adapts a trained model; name its checkpoint, or remove lora")
 
 
 def load_language_model(config: LanguageModelConfig, saved: Path | None = None) -> PreTrainedModel:
-    """The language model that a config names, or as `save_pretrained()` wrote it into the folder `saved`.
+    """Loads the language model that a config names, or the one that `save_pretrained()` wrote into the folder `saved`.
 
     Raises:
-        ConfigError: nothing tells how many tokens there are.
-        ModelError: the checkpoint is not there, is no causal language model, or is not complete.
+        ConfigError: neither a vocabulary nor a checkpoint is given.
+        ModelError: the checkpoint is not found, is no causal language model, or is incomplete.
     """
     if saved is not None and config.lora is None:
         model = _load_whole(str(saved), ours=True)
@@ -92,7 +92,7 @@ def load_language_model(config: LanguageModelConfig, saved: Path | None = None) 
         model = _load_whole(config.checkpoint, ours=False)
     else:
         model = _build_llama(config)
-    # How a checkpoint likes to be sampled has no place in a report: everything here is greedy.
+    # A checkpoint's own sampling settings are dropped: reports are decoded greedily.
     model.generation_config = GenerationConfig()
     if config.lora is not None:
         _add_adapters(model, config.lora)
@@ -102,10 +102,12 @@ def load_language_model(config: LanguageModelConfig, saved: Path | None = None) 
 
 
 def word_embeddings(language_model: PreTrainedModel) -> nn.Embedding:
-    """The table in which a language model looks up its tokens."""
+    """Returns the embedding table of a language model's tokens."""
     embeddings = language_model.get_input_embeddings()
     if not isinstance(embeddings, nn.Embedding):
-        raise ModelError(f"language model with {type(embeddings).__name__} for tokens; one with nn.Embedding is wanted")
+        raise ModelError(
+            f"token embeddings of the language model are a {type(embeddings).__name__}; wanted nn.Embedding"
+        )
     return embeddings
 
 
@@ -115,10 +117,10 @@ def splice(
     text: TextBatch,
     visual_token_id: int,
 ) -> Float[Tensor, "studies positions lm_width"]:
-    """The embedded text with the visual tokens, in order, where its placeholder tokens stand.
+    """Returns the embedded text, its placeholder tokens replaced by the visual tokens in order.
 
     Raises:
-        ModelError: a row has another number of placeholders than there are visual tokens.
+        ModelError: a text has another number of placeholders than there are visual tokens.
     """
     embeddings = word_embeddings(language_model)
     placeholders = text.input_ids == visual_token_id
@@ -126,10 +128,10 @@ def splice(
     wanted = visual_tokens.shape[1]
     if not bool((counts == wanted).all()):
         raise ModelError(
-            f"prompts with {counts.tolist()} visual placeholders; {wanted} are wanted in each: "
+            f"prompts with {counts.tolist()} visual placeholders; wanted {wanted} in each: "
             "write them for this model's number of visual tokens"
         )
-    # The placeholder may lie beyond the vocabulary of a model from the hub, which is not resized for its sake.
+    # The placeholder may lie beyond the vocabulary of a model from the hub, whose table is not resized for it.
     embedded = embeddings(text.input_ids.clamp(max=embeddings.num_embeddings - 1))
     return embedded.masked_scatter(placeholders[:, :, None], visual_tokens.to(embedded.dtype))
 
@@ -137,7 +139,7 @@ def splice(
 def text_logits(
     language_model: PreTrainedModel, embedded: Float[Tensor, "studies positions lm_width"], text: TextBatch
 ) -> Float[Tensor, "studies positions vocabulary"]:
-    """The logits of the token after each position; what they are on padding means nothing."""
+    """Returns the logits of the token after each position; they are meaningless on padding."""
     position_ids = (text.attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
     return language_model(
         inputs_embeds=embedded,
@@ -156,9 +158,9 @@ def write_greedily(
     end_token_id: int,
     visual_token_id: int,
 ) -> Int[Tensor, "studies new_tokens"]:
-    """The likeliest token after each, until the end token or the limit; end tokens fill what a row does not use.
+    """Returns greedily decoded tokens, up to the end token or the limit; shorter texts are filled with end tokens.
 
-    The placeholder of visual tokens is never written: a text with it could not be read again to score it.
+    The visual placeholder is never generated: a text that holds it could not be scored afterwards.
     """
     settings = GenerationConfig(
         do_sample=False,
@@ -176,7 +178,9 @@ def write_greedily(
 
 def _build_llama(config: LanguageModelConfig) -> PreTrainedModel:
     if config.vocabulary < 1:
-        raise ConfigError("language_model: vocabulary 0 and no checkpoint; set vocabulary to the tokenizer's length")
+        raise ConfigError(
+            "language_model: vocabulary 0 and no checkpoint; set vocabulary to the number of the tokenizer's tokens"
+        )
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=config.vocabulary,
@@ -197,7 +201,7 @@ def _load_whole(checkpoint: str, ours: bool) -> PreTrainedModel:
     found = read_model_type(checkpoint)
     if found not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ModelError(
-            f"language model {checkpoint}: a {found}; a causal language model is wanted, such as llama, mistral, qwen3 "
+            f"language model {checkpoint}: a {found}; wanted a causal language model, such as llama, mistral, qwen3 "
             f"or another of the {len(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)} that AutoModelForCausalLM knows"
         )
     try:
@@ -235,6 +239,6 @@ def _load_adapters(model: PreTrainedModel, saved: Path) -> None:
     try:
         weights = {key.removeprefix(_PEFT_PREFIX): value for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"language model: no whole {_ADAPTER_FILE} beside its config ({error})") from error
+        raise ModelError(f"language model: {_ADAPTER_FILE} is missing or damaged ({error})") from error
     check_complete("language model's adapters", set(model.get_adapter_state_dict()) ^ set(weights))
     peft.set_peft_model_state_dict(model, weights)

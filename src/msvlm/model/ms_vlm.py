@@ -1,6 +1,6 @@
-"""The parts joined: slices of a study in, findings and the tokens of a report out.
+"""MsVlm: the whole model. Slices of a study in; findings and the tokens of a report out.
 
-Method: MS-VLM (arXiv 2412.13558). Departures, each said where it is made: region vectors with HU statistics
+Method: MS-VLM (arXiv 2412.13558). Departures, each described where it is made: region vectors with HU statistics
 (slice_encoder.py), poses and full attention (z_former.py), a findings head whose vectors are visual tokens too.
 """
 
@@ -32,25 +32,27 @@ from msvlm.model.model_folder import (
     push_saved,
     read_config,
     read_rest,
+    weights_hash,
     write_config,
     write_rest,
 )
 from msvlm.model.resampler import Resampler, ResamplerConfig
 from msvlm.model.slice_backbone import load_backbone
 from msvlm.model.slice_encoder import SliceEncoder, SliceEncoderConfig
-from msvlm.model.weights_hash import weights_hash
-from msvlm.model.z_former import VectorStandardiser, ZFormer, ZFormerConfig, check_width, initialise
+from msvlm.model.standardiser import VectorStandardiser
+from msvlm.model.transformer import check_width, initialise
+from msvlm.model.z_former import ZFormer, ZFormerConfig
 
 
 @dataclass(frozen=True)
 class MsVlmConfig:
-    """A whole model.
+    """Configuration of a whole model.
 
     Attributes:
-        input: how it wants its slices.
+        input: how slices are prepared for it.
         language_model: None until one is attached.
-        visual_token_id: the placeholder token; at -1 there is none.
-        cues: whether its prompts carry the head's positive findings as text; the paper's do not.
+        visual_token_id: token id of the visual placeholder; -1 without a language model.
+        cues: whether prompts contain the positive findings of the findings head as text; the paper's do not.
     """
 
     input: InputConfig = field(default_factory=InputConfig)
@@ -67,18 +69,18 @@ class MsVlmConfig:
         check_width("findings_head", self.z_former.width, self.findings_head.heads, 1)
         if self.language_model is not None and self.visual_token_id < 0:
             raise ConfigError(
-                f"visual_token_id {self.visual_token_id} with a language model; the tokenizer's placeholder is wanted"
+                f"visual_token_id {self.visual_token_id} with a language model; wanted the placeholder's id"
             )
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was seen in some studies.
+    """What the vision part of the model makes of a batch of studies.
 
     Attributes:
-        visual_tokens: the resampler's queries, then the findings' vectors; None without a language model.
-        findings: what the findings head says.
-        z_vectors: a vector a slice.
+        visual_tokens: the resampler's outputs, then the vectors of the findings; None without a language model.
+        findings: the predictions of the findings head.
+        z_vectors: one vector per slice, from the Z-former.
     """
 
     visual_tokens: Float[Tensor, "studies visual_tokens lm_width"] | None
@@ -88,14 +90,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class ReportOutput:
-    """Logits of the token after each position of the text, and what the findings head says."""
+    """Logits of the token after each position of the text, and the predictions of the findings head."""
 
     logits: Float[Tensor, "studies positions vocabulary"]
     findings: FindingsOutput
 
 
 class MsVlm(nn.Module):
-    """Reads studies and writes; its parts are named as in the paper's figure."""
+    """The model that reads studies and writes reports; its parts are named as in the paper's figure."""
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class MsVlm(nn.Module):
         backbone: PreTrainedModel | None = None,
         language_model: PreTrainedModel | None = None,
     ) -> None:
-        """Builds or loads every part that the config names; a part that is given is taken as it is."""
+        """Builds or loads every part that the config names; a part that is passed in is used unmodified."""
         super().__init__()
         self.config = config
         self.slice_encoder = SliceEncoder(config.slice_encoder, config.input, backbone)
@@ -120,11 +122,11 @@ class MsVlm(nn.Module):
 
     @property
     def visual_tokens(self) -> int:
-        """How many placeholders each prompt must have."""
+        """Number of visual placeholders that each prompt must have."""
         return self.config.resampler.queries + len(self.config.findings_head.findings)
 
     def attach_language_model(self, config: LanguageModelConfig, visual_token_id: int) -> None:
-        """Gives the model a language model, whatever it had before, and a new projection into it."""
+        """Attaches a language model and a new projection into it; replaces an earlier one."""
         self.config = replace(self.config, language_model=config, visual_token_id=visual_token_id)
         self._attach(load_language_model(config))
         self.train(self.training)
@@ -132,31 +134,31 @@ class MsVlm(nn.Module):
     def _attach(self, language_model: PreTrainedModel) -> None:
         embeddings = word_embeddings(language_model)
         norm = nn.LayerNorm(embeddings.embedding_dim)
-        # The visual tokens start as loud as the words that they stand among.
+        # Visual tokens start with the same deviation as the embeddings of words.
         nn.init.constant_(norm.weight, float(embeddings.weight.detach().float().std()))
         self.visual_projection = nn.Sequential(nn.Linear(self.config.z_former.width, embeddings.embedding_dim), norm)
         self.visual_projection.apply(initialise)
-        place = self.z_former.mask_token
-        self.visual_projection.to(device=place.device, dtype=place.dtype)
+        like = self.z_former.mask_token
+        self.visual_projection.to(device=like.device, dtype=like.dtype)
         self.language_model = language_model
-        if not place.is_meta:
-            self.to(place.device)
+        if not like.is_meta:
+            self.to(like.device)
 
     def encode(self, batch: StudyBatch) -> StudyBatch:
-        """The batch with its slices encoded, a chunk at a time; with gradients only while the encoder learns."""
+        """Returns the batch with its slices encoded, chunk by chunk; gradients only where the encoder is trained."""
         if batch.slices is None:
-            raise ModelError("a batch without slices; give slices, or slice_vectors of this model's slice encoder")
-        learns = self.training and any(parameter.requires_grad for parameter in self.slice_encoder.parameters())
-        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            raise ModelError("the batch has no slices; pass slices, or slice_vectors of this model's slice encoder")
+        trained = self.training and any(parameter.requires_grad for parameter in self.slice_encoder.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             return batch.with_vectors(torch.cat(list(self.slice_encoder.chunks(batch.slices))))
 
-    def read(self, batch: StudyBatch, hidden: Bool[Tensor, " slices"] | None = None) -> Reading:
-        """What is seen in studies of slices or of slice vectors; of hidden slices only the place is told."""
+    def read(self, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None) -> Reading:
+        """Runs the vision part on studies of slices or slice vectors; of masked slices only the pose enters."""
         encoded = batch if batch.slice_vectors is not None else self.encode(batch)
         assert encoded.slice_vectors is not None
         vectors = self.standardiser(encoded.slice_vectors)
-        z_vectors = self.z_former(vectors, batch, hidden)
-        visible = torch.ones_like(batch.study_index, dtype=torch.bool) if hidden is None else ~hidden
+        z_vectors = self.z_former(vectors, batch, masked)
+        visible = torch.ones_like(batch.study_index, dtype=torch.bool) if masked is None else ~masked
         findings = self.findings_head(z_vectors, vectors, batch.study_index, visible)
         visual_tokens = None
         if self.visual_projection is not None:
@@ -170,26 +172,26 @@ class MsVlm(nn.Module):
         study_index: Int[Tensor, " slices"],
         visible: Bool[Tensor, " slices"],
     ) -> Float[Tensor, "studies visual_tokens lm_width"]:
-        """What the language model is shown of studies of which all else was computed before."""
+        """Returns the visual tokens of studies whose slice and finding vectors were computed before."""
         if self.visual_projection is None:
-            raise ModelError("no language model; attach_language_model() first")
+            raise ModelError("the model has no language model; call attach_language_model() first")
         queries = self.resampler(z_vectors, study_index, visible)
         projected: Tensor = self.visual_projection(torch.cat([queries, finding_vectors.to(queries.dtype)], dim=1))
         return projected
 
     def forward(
-        self, batch: StudyBatch, text: TextBatch, hidden: Bool[Tensor, " slices"] | None = None
+        self, batch: StudyBatch, text: TextBatch, masked: Bool[Tensor, " slices"] | None = None
     ) -> ReportOutput:
-        """Reads studies and scores a text of each."""
-        reading = self.read(batch, hidden)
+        """Returns the logits of a text about each study."""
+        reading = self.read(batch, masked)
         if reading.visual_tokens is None:
-            raise ModelError("no language model; attach_language_model() first")
+            raise ModelError("the model has no language model; call attach_language_model() first")
         return ReportOutput(self.logits(reading.visual_tokens, text), reading.findings)
 
     def logits(
         self, visual_tokens: Float[Tensor, "studies visual_tokens lm_width"], text: TextBatch
     ) -> Float[Tensor, "studies positions vocabulary"]:
-        """The logits of the token after each position of texts about studies that were read before."""
+        """Returns the logits of the token after each position of texts about studies that were read before."""
         language_model = self._language_model()
         embedded = splice(language_model, visual_tokens, text, self.config.visual_token_id)
         return text_logits(language_model, embedded, text)
@@ -201,9 +203,9 @@ class MsVlm(nn.Module):
         max_new_tokens: int,
         end_token_id: int,
     ) -> Int[Tensor, "studies new_tokens"]:
-        """The likeliest text after left-padded prompts, token by token; end tokens fill what a row does not use."""
+        """Returns greedily decoded texts after left-padded prompts; shorter ones are filled up with end tokens."""
         if not bool(prompts.attention_mask[:, -1].all()):
-            raise ModelError("prompts padded on the right; to generate they are padded on the left")
+            raise ModelError("prompts are padded on the right; generation wants them padded on the left")
         language_model = self._language_model()
         embedded = splice(language_model, visual_tokens, prompts, self.config.visual_token_id)
         return write_greedily(
@@ -212,13 +214,13 @@ class MsVlm(nn.Module):
 
     def _language_model(self) -> PreTrainedModel:
         if self.language_model is None:
-            raise ModelError("no language model; attach_language_model() first")
+            raise ModelError("the model has no language model; call attach_language_model() first")
         return self.language_model
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         """Writes the model, with its tokenizer where one is given, and replaces the folder as a whole.
 
-        The folder holds what `from_pretrained` wants and nothing that was in it before.
+        The folder then holds what `from_pretrained` needs and nothing else.
         """
         with replaced_folder(Path(folder)) as temporary:
             write_config(self.config, temporary)
@@ -231,10 +233,10 @@ class MsVlm(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path) -> "MsVlm":
-        """A saved model by its folder or its name on the hub, ready to read, in the types it was saved in.
+        """Loads a saved model from a folder or the hub, in evaluation mode and in the types it was saved in.
 
         Raises:
-            ModelError: it is not there, or not whole; names what is unknown or missing.
+            ModelError: the model is not found or incomplete; names what is unknown or missing.
         """
         folder = find_folder(name_or_folder)
         config = read_config(folder, MsVlmConfig)
@@ -248,25 +250,25 @@ class MsVlm(nn.Module):
         return model.eval()
 
     def push_to_hub(self, repo_id: str) -> None:
-        """Uploads the model to the hub under `owner/name`, a private one unless it is there already.
+        """Uploads the model to the hub under `owner/name`; the repository is made private where it does not exist.
 
-        A model that writes is uploaded by its `Reporter`, with its tokenizer.
+        Use `Reporter.push_to_hub` to upload a model together with its tokenizer.
         """
         push_saved(self.save_pretrained, repo_id)
 
     def weights_hash(self) -> str:
-        """Which weights these are: a short sha256 of all of them."""
+        """Returns a short sha256 of all weights."""
         return weights_hash(self)
 
 
 def check_input(config: MsVlmConfig, input_config: InputConfig) -> None:
-    """Refuses input that was prepared otherwise than the model was trained to read.
+    """Refuses input that was prepared with other settings than the model's.
 
     Raises:
         InputMismatchError: names each setting that differs.
     """
     differing = [
-        f"{item.name} {getattr(input_config, item.name)} where the model reads {getattr(config.input, item.name)}"
+        f"{item.name} {getattr(input_config, item.name)} where the model wants {getattr(config.input, item.name)}"
         for item in fields(InputConfig)
         if getattr(input_config, item.name) != getattr(config.input, item.name)
     ]

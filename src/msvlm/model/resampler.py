@@ -1,8 +1,8 @@
-"""Any number of slices -> a fixed number of vectors for the language model.
+"""The resampler: any number of slices -> a fixed number of vectors for the language model.
 
 Method: MS-VLM (arXiv 2412.13558), bridge; a perceiver resampler as in Flamingo (arXiv 2204.14198): queries attend to
-the slices of their study and to the queries. Departure: a learned null key, so that a study with every slice hidden
-has an answer.
+the slices of their study and to the queries. Departure: a learned null token, so that a study with every slice masked
+still has an output.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from msvlm.errors import ConfigError
-from msvlm.model.z_former import INITIAL_STD, FeedForward, check_width, initialise, study_lengths
+from msvlm.model.transformer import INITIAL_STD, FeedForward, check_width, initialise, study_lengths
 
 
 @dataclass(frozen=True)
 class ResamplerConfig:
-    """How many vectors a study becomes; the paper has 32."""
+    """Number of queries, and with it of vectors per study (32 in the paper), and size of the resampler."""
 
     queries: int = 14
     layers: int = 2
@@ -27,12 +27,12 @@ class ResamplerConfig:
     def __post_init__(self) -> None:
         if min(self.queries, self.layers, self.heads) < 1:
             raise ConfigError(
-                f"resampler: {self.queries} queries, {self.layers} layers, {self.heads} heads; 1 at least"
+                f"resampler: {self.queries} queries, {self.layers} layers, {self.heads} heads; each must be at least 1"
             )
 
 
 class Resampler(nn.Module):
-    """Learned queries that gather what a study's slices say."""
+    """Learned queries that attend to the slices of a study."""
 
     def __init__(self, config: ResamplerConfig, z_width: int) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class Resampler(nn.Module):
         study_index: Int[Tensor, " slices"],
         visible: Bool[Tensor, " slices"],
     ) -> Float[Tensor, "studies queries z_width"]:
-        """The queries of each study after they looked at its visible slices."""
+        """Returns the queries of each study after attention to its visible slices."""
         studies = int(study_index[-1]) + 1
         lengths = study_lengths(study_index[visible], studies)
-        seen = torch.cat([self.null.to(z_vectors.dtype), z_vectors[visible]])
+        context = torch.cat([self.null.to(z_vectors.dtype), z_vectors[visible]])
         queries = self.queries.expand(studies, -1, -1)
         for layer in self.layers:
-            queries = layer(queries, seen, lengths)
+            queries = layer(queries, context, lengths)
         return self.norm(queries)
 
 
@@ -65,7 +65,7 @@ class _ResamplerLayer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.seen_norm = nn.LayerNorm(width)
+        self.context_norm = nn.LayerNorm(width)
         self.query_norm = nn.LayerNorm(width)
         self.to_queries = nn.Linear(width, width)
         self.to_keys_values = nn.Linear(width, 2 * width)
@@ -75,31 +75,37 @@ class _ResamplerLayer(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "studies queries width"],
-        seen: Float[Tensor, "seen width"],
+        context: Float[Tensor, "context width"],
         lengths: list[int],
     ) -> Float[Tensor, "studies queries width"]:
-        """The queries after one more look; `seen` is the null, then each study's slices, counted in `lengths`."""
+        """Returns the queries after attention to the context of their study and to one another.
+
+        Args:
+            queries: the queries of each study.
+            context: the null token, then the slices of all studies, study after study.
+            lengths: how many slices each study has.
+        """
         normed = self.query_norm(queries)
-        asked = self.to_queries(normed)
-        of_queries = self.to_keys_values(normed)
-        of_seen = self.to_keys_values(self.seen_norm(seen))
-        null, slices = of_seen[None, :1], of_seen[1:]
+        query = self.to_queries(normed)
+        query_keys_values = self.to_keys_values(normed)
+        context_keys_values = self.to_keys_values(self.context_norm(context))
+        null, slices = context_keys_values[None, :1], context_keys_values[1:]
         if len(set(lengths)) == 1:
             studies = len(lengths)
-            told = [null.expand(studies, -1, -1), slices.unflatten(0, (studies, lengths[0])), of_queries]
-            attended = self._attend(asked, torch.cat(told, dim=1))
+            batched = [null.expand(studies, -1, -1), slices.unflatten(0, (studies, lengths[0])), query_keys_values]
+            attended = self._attend(query, torch.cat(batched, dim=1))
         else:
-            pieces = zip(asked.split(1), slices.split(lengths), of_queries.split(1), strict=True)
+            pieces = zip(query.split(1), slices.split(lengths), query_keys_values.split(1), strict=True)
             attended = torch.cat(
-                [self._attend(ask, torch.cat([null, own[None], among], dim=1)) for ask, own, among in pieces]
+                [self._attend(one, torch.cat([null, own[None], among], dim=1)) for one, own, among in pieces]
             )
         queries = queries + self.attention_output(attended)
         return queries + self.feed_forward(queries)
 
     def _attend(
-        self, asked: Float[Tensor, "studies queries width"], told: Float[Tensor, "studies told both"]
+        self, queries: Float[Tensor, "studies queries width"], keys_values: Float[Tensor, "studies context both"]
     ) -> Float[Tensor, "studies queries width"]:
-        queries = asked.unflatten(2, (self.heads, -1)).transpose(1, 2)
-        keys_values = told.unflatten(2, (2, self.heads, -1))
-        keys, values = keys_values[:, :, 0].transpose(1, 2), keys_values[:, :, 1].transpose(1, 2)
-        return F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        query = queries.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        by_head = keys_values.unflatten(2, (2, self.heads, -1))
+        key, value = by_head[:, :, 0].transpose(1, 2), by_head[:, :, 1].transpose(1, 2)
+        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)

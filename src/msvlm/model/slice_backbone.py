@@ -1,4 +1,4 @@
-"""The Hugging Face models that can look at a slice: built from numbers, or loaded by name or folder."""
+"""The Hugging Face models that can encode a slice: built from a config, or loaded by name or folder."""
 
 import json
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from msvlm.errors import ConfigError, ModelError
-from msvlm.model.checkpoint import check_complete, read_model_type
+from msvlm.model.hub import check_complete, read_model_type
 
 _CONVNEXT_STEM_PIXELS = 4
 _CONVNEXT_STAGES = 2
 _CONVNEXT_LAYER_SCALE = 0.1
-"""The usual 1e-6 is for deep networks; four layers would start as none at all."""
+"""The usual 1e-6 is for deep networks; with four layers it would nearly switch them off at the start."""
 
 
 class SliceEncoderKind(StrEnum):
-    """What a slice encoder is."""
+    """Architecture of a slice encoder."""
 
     VIT = "vit"
     DINOV2 = "dinov2"
@@ -52,7 +52,7 @@ _ROTARY_AXES_DEPTH = 4
 
 @dataclass(frozen=True)
 class BackboneShape:
-    """The numbers that a backbone is built from."""
+    """Sizes from which a backbone is built."""
 
     width: int
     layers: int
@@ -63,10 +63,10 @@ class BackboneShape:
 def build_backbone(
     kind: SliceEncoderKind, shape: BackboneShape, pixels: tuple[int, int], channels: int
 ) -> PreTrainedModel:
-    """A new backbone with random weights for slices of so many rows and columns.
+    """Builds a backbone with random weights for slices of (rows, columns) pixels.
 
     Raises:
-        ConfigError: the kind cannot be built in that shape.
+        ConfigError: the architecture cannot be built in that shape.
     """
     # Learned positions are square in these classes and are interpolated to each slice's or crop's grid.
     side = -(-max(pixels) // shape.patch_pixels) * shape.patch_pixels
@@ -95,8 +95,8 @@ def build_backbone(
     if kind is SliceEncoderKind.DINOV3:
         if shape.width // shape.heads % _ROTARY_AXES_DEPTH:
             raise ConfigError(
-                f"slice_encoder: {shape.width // shape.heads} numbers a head in a dinov3; "
-                f"its rotary positions want a multiple of {_ROTARY_AXES_DEPTH}"
+                f"slice_encoder: {shape.width // shape.heads} channels per head in a dinov3; "
+                f"its rotary positions need a multiple of {_ROTARY_AXES_DEPTH}"
             )
         dinov3 = DINOv3ViTConfig(
             hidden_size=shape.width,
@@ -130,24 +130,24 @@ def _build_convnext(shape: BackboneShape, channels: int) -> PreTrainedModel:
 
 
 def load_backbone(checkpoint: str, kind: SliceEncoderKind, ours: bool = False) -> PreTrainedModel:
-    """A backbone by its name on the hub or its folder: safetensors only, and never code from elsewhere.
+    """Loads a backbone from the hub or a folder: safetensors only, and never remote code.
 
     Args:
         checkpoint: name or folder.
-        kind: what it must be.
-        ours: msvlm saved it, so that it must hold each weight and no other.
+        kind: the architecture it must have.
+        ours: whether msvlm saved it, so that it must hold every weight and no other.
 
     Raises:
-        ModelError: it is not there, is of another kind, or lacks weights.
+        ModelError: the checkpoint is not found, is of another kind, or lacks weights.
     """
     found = read_model_type(checkpoint)
     if found not in _MODEL_TYPES[kind]:
         wanted = ", ".join(f"{kind} ({' or '.join(types)})" for kind, types in _MODEL_TYPES.items())
         raise ModelError(
-            f"slice encoder {checkpoint}: a {found}, and the config says {kind}; there can be {wanted}: "
-            "name such a checkpoint, or set kind to what it is"
+            f"slice encoder {checkpoint}: a {found}, but the config says {kind}; known are {wanted}: "
+            "name another checkpoint, or set kind to match it"
         )
-    # A ViT is told here what the others are told by their configs.
+    # For a ViT these are arguments; for the others they stand in the config.
     options = {"use_mask_token": True, "add_pooling_layer": False} if kind is SliceEncoderKind.VIT else {}
     attention = {} if kind is SliceEncoderKind.DINOV3_CONVNEXT else {"attn_implementation": "sdpa"}
     try:
@@ -163,14 +163,14 @@ def load_backbone(checkpoint: str, kind: SliceEncoderKind, ours: bool = False) -
         raise ModelError(f"slice encoder {checkpoint}: cannot be loaded as safetensors ({error})") from error
     missing, unexpected = info["missing_keys"], info["unexpected_keys"]
     if not ours:
-        # A ViT trained without masking has no mask token, and a new one does no harm; poolers and heads are not used.
+        # A ViT trained without masking has no mask token, and a new one is harmless; poolers and heads are not used.
         missing, unexpected = missing - {"embeddings.mask_token"}, frozenset()
     check_complete(f"slice encoder {checkpoint}", missing, unexpected)
     return model
 
 
 def shape_of(backbone: PreTrainedModel, kind: SliceEncoderKind) -> tuple[BackboneShape, int]:
-    """The numbers of a backbone, and how many tokens (CLS, registers) stand before its patches."""
+    """Returns the shape of a backbone, and how many tokens (CLS, registers) precede its patches."""
     config = backbone.config
     if kind is SliceEncoderKind.DINOV3_CONVNEXT:
         stages = len(config.hidden_sizes)
@@ -184,9 +184,10 @@ def shape_of(backbone: PreTrainedModel, kind: SliceEncoderKind) -> tuple[Backbon
 
 
 def read_pixel_scale(checkpoint: str, channels: int) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
-    """What is added to each of our channels (-1 to 1) and what it is multiplied with first, as a checkpoint wants it.
+    """Returns the offset and the factor that bring our channels (-1 to 1) to the scale that a checkpoint wants.
 
-    A checkpoint with a `preprocessor_config.json` was trained on (x + 1) / 2 less its mean, over its deviation.
+    A checkpoint with a `preprocessor_config.json` was trained on ((x + 1) / 2 - mean) / deviation. Without one, the
+    offset is 0 and the factor 1.
     """
     unchanged = torch.zeros(channels), torch.ones(channels)
     if not checkpoint:

@@ -1,4 +1,4 @@
-"""Slice vectors of all series, standardised and with their poses -> slice vectors that know each other.
+"""The Z-former: relates the slice vectors of a study along and across its series.
 
 Method: MS-VLM (arXiv 2412.13558), Z-former. Departures: full attention within a study instead of BigBird's blocks
 (over some hundred slices it costs next to nothing beside slice encoding), and, as a setting, poses.
@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from msvlm.batch import StudyBatch
-from msvlm.errors import ConfigError, ModelError
+from msvlm.errors import ConfigError
+from msvlm.model.transformer import INITIAL_STD, TransformerLayer, check_width, initialise, study_lengths
 from msvlm.study import Role
 
-INITIAL_STD = 0.02
-SMALLEST_SCALE = 1e-2
-"""A channel that hardly varies over the training slices (air in a corner) is not blown up beyond this."""
-FARTHEST = 20.0
-"""Standard deviations beyond which a value says only that nothing like it was seen in training."""
 _SHORTEST_WAVE_MM = 4.0
 _LONGEST_WAVE_MM = 1000.0
 _WAVES = 12
@@ -29,10 +24,10 @@ _ROLE_WIDTH = 32
 
 
 class Pose(StrEnum):
-    """How a slice is told where it lies."""
+    """How the position of a slice is embedded."""
 
     MILLIMETRES = "millimetres"
-    """Position and normal in the patient and the role of its series. A departure from the paper."""
+    """Position and normal in the patient and the role of the series. A departure from the paper."""
     SEQUENCE = "sequence"
     """The running number of the slice in its study: the paper's plain concatenation of series."""
 
@@ -42,8 +37,8 @@ class ZFormerConfig:
     """The transformer between slices; the paper's is 768 wide with 12 layers.
 
     Attributes:
-        region_width: what the vector of each region is brought to before all of a slice are joined; the vector of the
-            whole slice is joined as it is.
+        region_width: width to which the vector of each region is projected before all of a slice are concatenated;
+            the vector of the whole slice is concatenated unprojected.
     """
 
     width: int = 192
@@ -58,55 +53,12 @@ class ZFormerConfig:
         if self.width % 2 or self.region_width < 1 or not 0.0 <= self.dropout < 1.0:
             raise ConfigError(
                 f"z_former: width {self.width}, region_width {self.region_width}, dropout {self.dropout}; "
-                "an even width, 1 at least, dropout in 0..1"
+                "wanted an even width, region_width at least 1, dropout from 0 to below 1"
             )
-
-
-class VectorStandardiser(nn.Module):
-    """Without it a Z-former learned nothing from slice vectors in 400 steps: their channels differ too much in size."""
-
-    def __init__(self, tokens: int, vector_width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(tokens, vector_width))
-        self.register_buffer("scale", torch.ones(tokens, vector_width))
-        self.register_buffer("fitted", torch.tensor(False))
-        self.mean: Tensor
-        self.scale: Tensor
-        self.fitted: Tensor
-
-    def fit(self, mean: Float[Tensor, "tokens width"], scale: Float[Tensor, "tokens width"]) -> None:
-        """Takes the mean and standard deviation of each channel over the training slices.
-
-        Raises:
-            ModelError: another shape than the slice vectors', or a value that is no number.
-        """
-        for name, value in (("mean", mean), ("scale", scale)):
-            if value.shape != self.mean.shape:
-                raise ModelError(
-                    f"standardiser: {name} of shape {tuple(value.shape)}, wanted {tuple(self.mean.shape)}; "
-                    "measure it on vectors of this slice encoder"
-                )
-            if not torch.isfinite(value).all():
-                raise ModelError(f"standardiser: {name} holds values that are no numbers; look at the slice vectors")
-        self.mean.copy_(mean)
-        self.scale.copy_(scale.clamp(min=SMALLEST_SCALE))
-        self.fitted.fill_(True)
-
-    def forward(self, vectors: Float[Tensor, "slices tokens width"]) -> Float[Tensor, "slices tokens width"]:
-        """The standardised vectors, in float32.
-
-        Raises:
-            ModelError: it was never fitted.
-        """
-        if not bool(self.fitted):
-            raise ModelError(
-                "standardiser: not fitted; call fit() with the mean and scale of the training slices' vectors first"
-            )
-        return ((vectors.float() - self.mean.float()) / self.scale.float()).clamp(-FARTHEST, FARTHEST)
 
 
 class ZFormer(nn.Module):
-    """Relates the slices of a study along and across its series."""
+    """A transformer over the slices of a study, with a token for masked slices."""
 
     def __init__(self, config: ZFormerConfig, tokens: int, vector_width: int) -> None:
         super().__init__()
@@ -123,33 +75,34 @@ class ZFormer(nn.Module):
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=INITIAL_STD)
         if isinstance(self.pose, _MillimetrePose):
-            # A role that no training study has is read as no role.
+            # A role that no training study has then counts as no role.
             nn.init.zeros_(self.pose.role.weight)
 
     def forward(
         self,
         vectors: Float[Tensor, "slices tokens width"],
         batch: StudyBatch,
-        hidden: Bool[Tensor, " slices"] | None = None,
+        masked: Bool[Tensor, " slices"] | None = None,
     ) -> Float[Tensor, "slices z_width"]:
-        """One vector a slice.
+        """Returns one vector per slice.
 
         Args:
             vectors: standardised slice vectors.
-            batch: whose slices they are and where they lie.
-            hidden: slices of which only the place is told.
+            batch: the studies that the slices belong to, with the position of each slice.
+            masked: slices whose vector is replaced by the mask token; their position stays.
         """
-        rows = self.embed_slices(vectors)
-        # Masked even where nothing is hidden, so that no parameter is ever left without a gradient.
-        shown = torch.ones_like(batch.study_index, dtype=torch.bool) if hidden is None else ~hidden
-        rows = torch.where(shown[:, None], rows, self.mask_token.to(rows.dtype)) + self.pose(batch).to(rows.dtype)
+        slices = self.embed_slices(vectors)
+        # Selected even where nothing is masked, so that the mask token always has a gradient.
+        visible = torch.ones_like(batch.study_index, dtype=torch.bool) if masked is None else ~masked
+        slices = torch.where(visible[:, None], slices, self.mask_token.to(slices.dtype))
+        slices = slices + self.pose(batch).to(slices.dtype)
         lengths = study_lengths(batch.study_index, batch.studies)
         for layer in self.layers:
-            rows = layer(rows, lengths)
-        return self.norm(rows)
+            slices = layer(slices, lengths)
+        return self.norm(slices)
 
     def embed_slices(self, vectors: Float[Tensor, "slices tokens width"]) -> Float[Tensor, "slices z_width"]:
-        """One row a slice, before it is told its place and its neighbours."""
+        """Returns one embedding per slice, before position and attention."""
         vectors = vectors.to(self.mask_token.dtype)
         joined = vectors[:, 0]
         if self.embed_regions is not None:
@@ -158,9 +111,9 @@ class ZFormer(nn.Module):
 
 
 class _MillimetrePose(nn.Module):
-    """Fourier features of the position, the normal and the series' role, mixed.
+    """Embeds Fourier features of the position in mm, the normal, and the role of the series.
 
-    Neither the series' number nor the slice's, so that one patient space holds all series in any order.
+    Neither the number of the series nor that of the slice enters, so that the order of series does not matter.
     """
 
     def __init__(self, width: int) -> None:
@@ -169,7 +122,7 @@ class _MillimetrePose(nn.Module):
         self.mix = nn.Sequential(nn.Linear(3 * 2 * _WAVES + 3 + _ROLE_WIDTH, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, batch: StudyBatch) -> Float[Tensor, "slices z_width"]:
-        """What is added to each slice."""
+        """Returns the pose embedding of each slice."""
         position_mm = batch.position_mm.float()
         steps = torch.linspace(0.0, 1.0, _WAVES, device=position_mm.device)
         waves_mm = _SHORTEST_WAVE_MM * (_LONGEST_WAVE_MM / _SHORTEST_WAVE_MM) ** steps
@@ -180,14 +133,14 @@ class _MillimetrePose(nn.Module):
 
 
 class _SequencePose(nn.Module):
-    """Sinusoids of the slice's running number in its study, and nothing else."""
+    """Sinusoids of the running number of the slice in its study."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
 
     def forward(self, batch: StudyBatch) -> Float[Tensor, "slices z_width"]:
-        """What is added to each slice."""
+        """Returns the pose embedding of each slice."""
         number = _running_number(batch.study_index, batch.studies).float()
         rates = 1e4 ** (-torch.arange(0, self.width, 2, device=number.device).float() / self.width)
         angles = number[:, None] * rates
@@ -198,106 +151,3 @@ def _running_number(study_index: Int[Tensor, " slices"], studies: int) -> Int[Te
     lengths = torch.bincount(study_index, minlength=studies)
     first = torch.cumsum(lengths, 0) - lengths
     return torch.arange(len(study_index), device=study_index.device) - first[study_index]
-
-
-class TransformerLayer(nn.Module):
-    """A pre-norm transformer layer in which a study never sees its neighbour."""
-
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = dropout
-        self.attention_norm = nn.LayerNorm(width)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.attention_output = nn.Linear(width, width)
-        self.feed_forward = FeedForward(width, dropout)
-
-    def forward(self, rows: Float[Tensor, "rows width"], lengths: list[int]) -> Float[Tensor, "rows width"]:
-        """The rows after attention within each study, whose rows stand together and are counted in `lengths`."""
-        packed = self.queries_keys_values(self.attention_norm(rows)).unflatten(1, (3, self.heads, -1))
-        dropout = self.dropout if self.training else 0.0
-        attended = attend_within_studies(packed[:, 0], packed[:, 1], packed[:, 2], lengths, dropout)
-        rows = rows + F.dropout(self.attention_output(attended.flatten(1)), self.dropout, self.training)
-        return rows + self.feed_forward(rows)
-
-
-class FeedForward(nn.Module):
-    """What a pre-norm transformer layer adds to each row on its own."""
-
-    def __init__(self, width: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
-            nn.GELU(),
-            nn.Linear(4 * width, width),
-            nn.Dropout(dropout),
-        )
-
-    def forward(self, rows: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """What is to be added to the rows."""
-        return self.layers(rows)
-
-
-def attend_within_studies(
-    queries: Float[Tensor, "rows heads depth"],
-    keys: Float[Tensor, "rows heads depth"],
-    values: Float[Tensor, "rows heads depth"],
-    lengths: list[int],
-    dropout: float,
-) -> Float[Tensor, "rows heads depth"]:
-    """Each row attends to the rows of its own study; studies of one length go together, others one by one."""
-    if len(set(lengths)) == 1:
-        studies = len(lengths)
-        query, key, value = (
-            tensor.unflatten(0, (studies, lengths[0])).transpose(1, 2) for tensor in (queries, keys, values)
-        )
-        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        return attended.transpose(1, 2).flatten(0, 1)
-    pieces = zip(queries.split(lengths), keys.split(lengths), values.split(lengths), strict=True)
-    attended_pieces = [attend_within_studies(query, key, value, [len(query)], dropout) for query, key, value in pieces]
-    return torch.cat(attended_pieces)
-
-
-def study_lengths(study_index: Int[Tensor, " slices"], studies: int) -> list[int]:
-    """How many slices each study has, none included."""
-    return torch.bincount(study_index, minlength=studies).tolist()
-
-
-def initialise(module: nn.Module) -> None:
-    """Weights of linear and embedding layers from a narrow truncated normal, no wider than keeps the input's size."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=min(INITIAL_STD, module.in_features**-0.5))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
-
-
-def check_width(name: str, width: int, heads: int, layers: int) -> None:
-    """Refuses a transformer that cannot be built.
-
-    Raises:
-        ConfigError: a number below 1, or a width that the heads cannot share.
-    """
-    if min(width, heads, layers) < 1 or width % heads:
-        raise ConfigError(
-            f"{name}: width {width}, {heads} heads, {layers} layers; all 1 at least, and width a multiple of heads"
-        )
-
-
-class EmbeddingDecoder(nn.Module):
-    """Guesses a hidden slice's standardised vectors from what the Z-former makes of its place; thrown away later.
-
-    Method: MS-VLM (arXiv 2412.13558), masked embedding modelling.
-    """
-
-    def __init__(self, z_width: int, tokens: int, vector_width: int) -> None:
-        super().__init__()
-        self.tokens = tokens
-        self.decode = nn.Linear(z_width, tokens * vector_width)
-        self.apply(initialise)
-
-    def forward(self, z_vectors: Float[Tensor, "slices z_width"]) -> Float[Tensor, "slices tokens width"]:
-        """The guessed vectors."""
-        return self.decode(z_vectors).unflatten(1, (self.tokens, -1))

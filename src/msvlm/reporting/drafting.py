@@ -56,10 +56,10 @@ class Drafts:
         return torch.sigmoid(self.findings.presence_logits.float()).cpu().numpy()
 
 
-def draft(model: MsVlm, text: ReportText, batch: StudyBatch, hidden: Bool[Tensor, " slices"] | None = None) -> Drafts:
-    """Reads and writes each study of a batch, greedily; with every slice hidden: what the model would say of anyone."""
+def draft(model: MsVlm, text: ReportText, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None) -> Drafts:
+    """Drafts the report of each study, decoded greedily; with all slices masked it shows the model's prior."""
     with torch.inference_mode():
-        reading = model.read(batch, hidden)
+        reading = model.read(batch, masked)
         assert reading.visual_tokens is not None, "a model without a language model writes no drafts"
         statements = state_findings(reading.findings, model)
         cues = tuple(write_cues(stated) if model.config.cues else "" for stated in statements)

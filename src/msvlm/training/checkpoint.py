@@ -15,12 +15,12 @@ from msvlm.training.engine import Training
 
 _FOLDER = re.compile(r"step_(\d{8})")
 _MODEL = "model."
-"""Under this name a stage holds the model; what else it holds, such as a teacher, may move without being trained."""
+"""Prefix of the model's tensors in a stage; others, such as those of a teacher, change without being trained."""
 _MODULE_FILE, _OPTIMIZER_FILE = "module.safetensors", "optimizer.safetensors"
 
 
 def save_checkpoint(training: Training, folder: Path) -> None:
-    """Writes where the training stands into `folder`, and lets the one before go."""
+    """Writes a checkpoint of the current step into `folder` and deletes the one before."""
     place = folder / f"step_{training.step:08d}"
     if place.exists():
         return
@@ -35,10 +35,10 @@ def save_checkpoint(training: Training, folder: Path) -> None:
 
 
 def load_checkpoint(training: Training, folder: Path) -> bool:
-    """Puts the training where the newest checkpoint of `folder` stands; False where there is none.
+    """Restores the newest checkpoint of `folder`; returns False where there is none.
 
     Raises:
-        TrainingError: the checkpoint is of another model.
+        TrainingError: the checkpoint belongs to another model or cannot be read.
     """
     found = _checkpoints(folder)
     if not found:
@@ -50,7 +50,7 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
         own = training.module.state_dict()
         kept = _module_tensors(training)
         if set(saved) != set(kept) or any(saved[name].shape != own[name].shape for name in saved):
-            raise TrainingError(f"checkpoint {place.name} is of another model; train into another output folder")
+            raise TrainingError(f"checkpoint {place.name} belongs to another model; train into another output folder")
         training.module.load_state_dict(saved, strict=False)
         with safe_open(place / _OPTIMIZER_FILE, "pt") as file:
             kept_keys = set(file.keys())
@@ -58,7 +58,7 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
             for index, parameter in enumerate(training.trained_parameters):
                 own_keys = [key for key in kept_keys if key.startswith(f"{index}.")]
                 if not own_keys:
-                    continue  # it has had no part in any step yet
+                    continue  # it has not been part of any step yet
                 states[id(parameter)][parameter] = {
                     (name := key.partition(".")[2]): file.get_tensor(key).to(
                         "cpu" if name == "step" else parameter.device
@@ -72,9 +72,9 @@ def load_checkpoint(training: Training, folder: Path) -> bool:
 
 
 def _module_tensors(training: Training) -> dict[str, torch.Tensor]:
-    """The module's tensors, those that share memory written once.
+    """Returns the tensors of the module; tensors that share memory are included once.
 
-    What is frozen of the model itself is left out: a run that goes on begins with the same again.
+    Frozen parameters of the model are left out: a resumed run loads them from the same start again.
     """
     tensors: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, torch.Size]] = set()
@@ -104,7 +104,7 @@ def _optimizer_tensors(training: Training) -> dict[str, torch.Tensor]:
 
 
 def _states(training: Training) -> dict[int, dict[torch.nn.Parameter, dict[str, torch.Tensor]]]:
-    """By the id of each trained parameter, the states that the optimiser keeps which moves it."""
+    """Returns, by the id of each trained parameter, the state of the optimiser that updates it."""
     return {
         id(parameter): optimizer.state
         for optimizer in training.optimizers

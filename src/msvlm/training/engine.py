@@ -1,10 +1,10 @@
-"""The loop: `steps` yields after every optimiser step and decides nothing else; and which studies a step sees."""
+"""The training loop: `steps` yields after every optimiser step; and which studies each step trains on."""
 
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,15 +20,15 @@ from msvlm.errors import ConfigError, TrainingError
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How a stage's parameters are moved.
+    """Optimiser, learning rate and length of a stage.
 
     Attributes:
         steps: optimiser steps of the whole stage.
-        batch_studies: studies in a step, over all processes.
-        learning_rate: at its highest; it rises over `warmup_steps`, then falls along half a cosine to `final_share`.
-        gradient_clip: largest norm of all gradients together; 0 leaves them as they are.
+        batch_studies: studies per step, over all processes.
+        learning_rate: its maximum; it rises over `warmup_steps`, then falls along half a cosine to `final_share` of it.
+        gradient_clip: largest norm of all gradients together; 0 for no clipping.
         bf16: whether matrix products are computed in bfloat16.
-        muon: whether Muon moves the weights of linear layers, and AdamW the rest; else AdamW moves all.
+        muon: whether Muon optimises the weights of linear layers, and AdamW the rest; else AdamW optimises all.
     """
 
     steps: int
@@ -44,17 +44,17 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_studies < 1:
-            raise ConfigError(f"{self.steps} steps of {self.batch_studies} studies; 1 of each at least")
+            raise ConfigError(f"{self.steps} steps of {self.batch_studies} studies; each must be at least 1")
         if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate {self.learning_rate}; above 0 is wanted")
+            raise ConfigError(f"learning_rate {self.learning_rate}; must be above 0")
         if min(self.weight_decay, self.gradient_clip, self.warmup_steps) < 0 or not 0.0 <= self.final_share <= 1.0:
             raise ConfigError(
                 f"weight_decay {self.weight_decay}, gradient_clip {self.gradient_clip}, warmup_steps "
-                f"{self.warmup_steps}, final_share {self.final_share}; 0 or more, the last one at most 1"
+                f"{self.warmup_steps}, final_share {self.final_share}; must be 0 or more, final_share at most 1"
             )
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Returns the learning rate of a step, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
@@ -63,81 +63,84 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which part of every batch this process computes."""
+class Shard:
+    """The part of every batch that one process computes."""
 
-    process: int = 0
-    processes: int = 1
+    rank: int = 0
+    world_size: int = 1
 
-    def of(self, positions: int) -> range:
-        """The places in a batch that are this process's; every process has equally many.
+    def positions(self, batch_studies: int) -> range:
+        """Returns the positions in a batch that belong to this rank; every rank has equally many.
 
         Raises:
-            ConfigError: the batch cannot be parted evenly.
+            ConfigError: the batch cannot be divided evenly.
         """
-        if positions % self.processes:
+        if batch_studies % self.world_size:
             raise ConfigError(
-                f"batch_studies {positions} on {self.processes} processes; a multiple of {self.processes} is wanted"
+                f"batch_studies {batch_studies} on {self.world_size} processes; must be a multiple of {self.world_size}"
             )
-        each = positions // self.processes
-        return range(self.process * each, (self.process + 1) * each)
+        each = batch_studies // self.world_size
+        return range(self.rank * each, (self.rank + 1) * each)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The two splits that a stage sees: one it learns from, one it is scored on while it learns."""
+    """The split that a stage trains on, and the split on which it is evaluated meanwhile."""
 
     training: StudyDataset
     validation: StudyDataset
 
 
 @dataclass(frozen=True)
-class StudyDraw:
-    """One study of a batch by its place in the split, and the generator of all that is drawn for it."""
+class ChosenStudy:
+    """One study of a batch: its index in the split, and the random generator for everything sampled for it."""
 
     index: int
     generator: np.random.Generator
 
 
 @dataclass(frozen=True)
-class SampleDraw:
-    """One study of a batch as it was read, and the generator of all that is drawn for it."""
+class LoadedStudy:
+    """One study of a batch as it was read, and the random generator for everything sampled for it."""
 
     sample: StudySample
     generator: np.random.Generator
 
 
-def draw_studies(studies: int, optimisation: Optimisation, step: int, share: Share) -> list[StudyDraw]:
-    """This process's studies of a step: a function of the seed and the step alone."""
+def choose_studies(studies: int, optimisation: Optimisation, step: int, shard: Shard) -> list[ChosenStudy]:
+    """Returns this rank's studies of a step, out of so many: a function of seed and step alone."""
     indices = batch_indices(studies, optimisation.batch_studies, step, optimisation.seed)
     return [
-        StudyDraw(int(indices[position]), np.random.default_rng((optimisation.seed, step, position)))
-        for position in share.of(optimisation.batch_studies)
+        ChosenStudy(int(indices[position]), np.random.default_rng((optimisation.seed, step, position)))
+        for position in shard.positions(optimisation.batch_studies)
     ]
 
 
-def draw_samples(
-    dataset: StudyDataset, optimisation: Optimisation, step: int, share: Share, slices: int | None
-) -> list[SampleDraw]:
-    """What `draw_studies` draws, each with `slices` slices drawn at random, or with all."""
+def load_studies(
+    dataset: StudyDataset, optimisation: Optimisation, step: int, shard: Shard, slices: int | None
+) -> list[LoadedStudy]:
+    """Reads this rank's studies of a step, each with `slices` slices sampled at random, or with all."""
     return [
-        SampleDraw(dataset.sample(draw.index, slices, draw.generator), draw.generator)
-        for draw in draw_studies(len(dataset), optimisation, step, share)
+        LoadedStudy(dataset.sample(chosen.index, slices, chosen.generator), chosen.generator)
+        for chosen in choose_studies(len(dataset), optimisation, step, shard)
     ]
 
 
-def hide_slices(batch: StudyBatch, draws: list[SampleDraw], share: float) -> Bool[Tensor, " slices"]:
-    """Slices to do without: `share` of each study's, drawn with that study's generator."""
+def mask_slices(batch: StudyBatch, studies: list[LoadedStudy], mask_ratio: float) -> Bool[Tensor, " slices"]:
+    """Returns which slices are masked: each with probability `mask_ratio`, sampled with its study's generator."""
     study_index = batch.study_index.numpy()
-    hidden = np.concatenate(
-        [draw.generator.random(int((study_index == study).sum())) < share for study, draw in enumerate(draws)]
+    masked = np.concatenate(
+        [
+            study.generator.random(int((study_index == number).sum())) < mask_ratio
+            for number, study in enumerate(studies)
+        ]
     )
-    return torch.from_numpy(hidden)
+    return torch.from_numpy(masked)
 
 
 @dataclass(frozen=True)
 class LossPart:
-    """One term of a loss, as it is logged."""
+    """One term of a loss, for the log."""
 
     name: str
     value: Tensor
@@ -145,7 +148,7 @@ class LossPart:
 
 @dataclass(frozen=True)
 class StageLoss:
-    """The loss of one batch: a mean over its studies, so that a batch parted among processes has the same mean."""
+    """The loss of one batch: a mean over its studies, so that a batch split over processes has the same mean."""
 
     total: Tensor
     parts: tuple[LossPart, ...]
@@ -157,7 +160,7 @@ def mean_over_studies(
     counted: Bool[Tensor, " slices"],
     studies: int,
 ) -> Float[Tensor, ""]:
-    """The mean over studies of each study's mean over its counted slices; a study with none counts as 0."""
+    """Returns the mean over studies of each study's mean over its counted slices; a study with none counts as 0."""
     weights = counted.to(values.dtype)
     sums = torch.zeros(studies, dtype=values.dtype, device=values.device)
     counts = torch.zeros_like(sums)
@@ -167,39 +170,36 @@ def mean_over_studies(
 
 
 @runtime_checkable
-class Movable(Protocol):
-    """A batch."""
+class Batch(Protocol):
+    """What a stage trains on in one step."""
 
-    def to(self, device: torch.device) -> "Movable":
-        """The same batch on another device."""
-
-
-Batch = TypeVar("Batch", bound=Movable)
+    def to(self, device: torch.device) -> "Batch":
+        """Returns the same batch on another device."""
 
 
 @runtime_checkable
 class Stage(Protocol):
-    """What a stage is to the loop: a module that turns a batch into its loss, and where its batches come from."""
+    """A stage as the loop sees it: a module that computes the loss of a batch, and the source of its batches."""
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """What is trained; everything else is frozen."""
+        """Returns the parameters to train; all others are frozen."""
 
-    def batches(self, start: int, share: Share) -> Iterator[Movable]:
-        """The batches of the steps from `start` on; each is a function of its step alone."""
+    def batch(self, step: int, shard: Shard) -> Batch:
+        """Returns this rank's part of the batch of a step, counted from 0: a function of step and shard alone."""
 
     def after_step(self, step: int) -> None:
-        """What is done when the optimiser has moved, for example moving a teacher after its student."""
+        """Runs after each optimiser step, for example to update a teacher."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step gave.
+    """Result of one optimiser step.
 
     Attributes:
         number: counted from 1.
         loss, parts: means over all processes, before the step.
         gradient_norm: before clipping.
-        seconds: of the step, its batch included.
+        seconds: duration of the step, loading its batch included.
     """
 
     number: int
@@ -211,11 +211,11 @@ class Step:
 
 
 class Training:
-    """A stage made ready to be trained: its module on the device, its optimisers, and how far it has come."""
+    """A stage with its module on the device, its optimisers, and the number of steps done."""
 
     def __init__(self, stage: nn.Module, optimisation: Optimisation, accelerator: Accelerator) -> None:
         if not isinstance(stage, Stage):
-            raise TypeError(f"{type(stage).__name__} is no stage")
+            raise TypeError(f"{type(stage).__name__} is not a stage")
         self.stage: Stage = stage
         self.optimisation = optimisation
         self.accelerator = accelerator
@@ -228,7 +228,7 @@ class Training:
         self.wrapped, *self.optimizers = accelerator.prepare(stage, *self._build_optimizers())
 
     def _build_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Muon (Jordan 2024; scaled as in arXiv 2502.16982, so that AdamW's rates fit it) where asked, and AdamW."""
+        """Builds AdamW, and with `muon` Muon (Jordan 2024), scaled so that AdamW's rates fit (arXiv 2502.16982)."""
         rate, decay = self.optimisation.learning_rate, self.optimisation.weight_decay
         matrices = _linear_weights(self.module) if self.optimisation.muon else set()
         by_muon = [parameter for parameter in self.trained_parameters if id(parameter) in matrices]
@@ -242,25 +242,24 @@ class Training:
 
 
 def steps(training: Training) -> Iterator[Step]:
-    """Trains from where the training stands to its last step, yielding after every optimiser step.
+    """Trains from the current step to the last one, yielding after every optimiser step.
 
-    Every random draw of a step follows from the seed and the step's number, so that a run resumed gives the numbers
-    of one unbroken. What is drawn for a study is the same in however many processes; dropout is each process's own.
+    All randomness of a step follows from the seed and the step's number, so that a resumed run gives the same numbers
+    as an unbroken one. What is sampled for a study does not depend on the number of processes; dropout does.
 
     Raises:
-        TrainingError: a loss or a gradient is not a number.
+        TrainingError: a loss or a gradient is not finite.
     """
     optimisation, accelerator = training.optimisation, training.accelerator
-    share = Share(accelerator.process_index, accelerator.num_processes)
-    batches = training.stage.batches(training.step, share)
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
     training.wrapped.train()
     while training.step < optimisation.steps:
-        begun = time.monotonic()
-        torch.manual_seed((optimisation.seed * 1_000_003 + training.step) * share.processes + share.process)
+        started = time.monotonic()
+        torch.manual_seed((optimisation.seed * 1_000_003 + training.step) * shard.world_size + shard.rank)
         rate = optimisation.rate(training.step)
         for group in (group for optimizer in training.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
-        loss: StageLoss = training.wrapped(next(batches).to(accelerator.device))
+        loss: StageLoss = training.wrapped(training.stage.batch(training.step, shard).to(accelerator.device))
         means = accelerator.reduce(
             torch.stack([loss.total.detach().float(), *(part.value.detach().float() for part in loss.parts)]), "mean"
         )
@@ -269,24 +268,26 @@ def steps(training: Training) -> Iterator[Step]:
             named = ", ".join(f"{part.name} {value}" for part, value in zip(loss.parts, values[1:], strict=True))
             raise TrainingError(
                 f"step {training.step + 1}: the loss is {values[0]} ({named}); look at the batch, or lower "
-                f"learning_rate (now {rate:.2g}); the last checkpoint is whole"
+                f"learning_rate (now {rate:.2g}); the last checkpoint is complete"
             )
         for optimizer in training.optimizers:
             optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss.total)
         norm = accelerator.clip_grad_norm_(training.trained_parameters, optimisation.gradient_clip or math.inf)
         if not torch.isfinite(norm):
-            raise TrainingError(f"step {training.step + 1}: the gradients' norm is {norm.item()}; lower learning_rate")
+            raise TrainingError(
+                f"step {training.step + 1}: the norm of the gradients is {norm.item()}; lower learning_rate"
+            )
         for optimizer in training.optimizers:
             optimizer.step()
         training.stage.after_step(training.step)
         training.step += 1
         parts = tuple((part.name, value) for part, value in zip(loss.parts, values[1:], strict=True))
-        yield Step(training.step, values[0], parts, rate, float(norm), time.monotonic() - begun)
+        yield Step(training.step, values[0], parts, rate, float(norm), time.monotonic() - started)
 
 
 def _linear_weights(module: nn.Module) -> set[int]:
-    """The ids of the weights of linear layers, but for those that stand for tokens: tables, and output layers."""
+    """Returns the ids of the weights of linear layers, without output layers and weights tied to an embedding table."""
     layers = list(module.modules())
     outputs = [layer.get_output_embeddings() for layer in layers if isinstance(layer, PreTrainedModel)]
     tables = [layer for layer in layers if isinstance(layer, nn.Embedding)]

@@ -1,47 +1,47 @@
-"""Stage: masked embedding modelling. Some slices' vectors are hidden and the Z-former tells what they were.
+"""Stage: masked embedding modelling. Some slice vectors are masked and the Z-former predicts them.
 
-Method: MS-VLM (arXiv 2412.13558), stage 1. The Z-former alone is trained; the loss is L1 on the hidden vectors.
+Method: MS-VLM (arXiv 2412.13558), stage 1. The Z-former alone is trained; the loss is L1 on the masked vectors.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from msvlm.batch import TrainingBatch
 from msvlm.data.dataset import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.model.z_former import EmbeddingDecoder
+from msvlm.model.transformer import initialise
 from msvlm.training.engine import (
     LossPart,
     Optimisation,
-    Share,
+    Shard,
     StageLoss,
     TrainingData,
-    draw_samples,
-    hide_slices,
+    load_studies,
+    mask_slices,
     mean_over_studies,
 )
 
 
 @dataclass(frozen=True)
 class MaskedEmbeddingSettings:
-    """How the masked embedding stage hides slices.
+    """Settings of masked embedding modelling.
 
     Attributes:
-        hidden_share: of each study's slices (the paper: 0.3).
+        mask_ratio: probability that a slice is masked (0.3 in the paper).
     """
 
-    hidden_share: float = 0.3
+    mask_ratio: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.hidden_share < 1.0:
-            raise ConfigError(f"hidden_share {self.hidden_share}; between 0 and 1 is wanted")
+        if not 0.0 < self.mask_ratio < 1.0:
+            raise ConfigError(f"mask_ratio {self.mask_ratio}; must lie between 0 and 1")
 
 
 class MaskedEmbeddingStage(nn.Module):
-    """Trains the Z-former, and a decoder that is thrown away afterwards."""
+    """Trains the Z-former, and a decoder that is discarded afterwards."""
 
     def __init__(
         self, model: MsVlm, data: TrainingData, settings: MaskedEmbeddingSettings, optimisation: Optimisation
@@ -53,24 +53,36 @@ class MaskedEmbeddingStage(nn.Module):
         self._data, self._settings, self._optimisation = data, settings, optimisation
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Z-former and decoder."""
+        """Returns the parameters of Z-former and decoder."""
         return [*self.model.z_former.parameters(), *self.decoder.parameters()]
 
-    def batches(self, start: int, share: Share) -> Iterator[TrainingBatch]:
-        step = start
-        while True:
-            draws = draw_samples(self._data.training, self._optimisation, step, share, None)
-            studies = to_study_batch([draw.sample for draw in draws], self.model.config.input)
-            yield TrainingBatch(studies, hide_slices(studies, draws, self._settings.hidden_share))
-            step += 1
+    def batch(self, step: int, shard: Shard) -> TrainingBatch:
+        """Returns whole studies and which of their slices are masked."""
+        loaded = load_studies(self._data.training, self._optimisation, step, shard, None)
+        studies = to_study_batch([study.sample for study in loaded], self.model.config.input)
+        return TrainingBatch(studies, mask_slices(studies, loaded, self._settings.mask_ratio))
 
     def forward(self, batch: TrainingBatch) -> StageLoss:
         assert batch.studies.slice_vectors is not None
         vectors = self.model.standardiser(batch.studies.slice_vectors)
-        told = self.decoder(self.model.z_former(vectors, batch.studies, batch.hidden))
-        error = (told.float() - vectors).abs().mean(dim=(1, 2))
-        loss = mean_over_studies(error, batch.studies.study_index, batch.hidden, batch.studies.studies)
+        predicted = self.decoder(self.model.z_former(vectors, batch.studies, batch.masked))
+        error = (predicted.float() - vectors).abs().mean(dim=(1, 2))
+        loss = mean_over_studies(error, batch.studies.study_index, batch.masked, batch.studies.studies)
         return StageLoss(loss, (LossPart("l1", loss),))
 
     def after_step(self, step: int) -> None:
-        """Nothing moves but what the optimiser moves."""
+        """Does nothing."""
+
+
+class EmbeddingDecoder(nn.Module):
+    """A linear layer that predicts the standardised vectors of a slice from its output of the Z-former."""
+
+    def __init__(self, z_width: int, tokens: int, vector_width: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.decode = nn.Linear(z_width, tokens * vector_width)
+        self.apply(initialise)
+
+    def forward(self, z_vectors: Float[Tensor, "slices z_width"]) -> Float[Tensor, "slices tokens width"]:
+        """Returns the predicted vectors."""
+        return self.decode(z_vectors).unflatten(1, (self.tokens, -1))

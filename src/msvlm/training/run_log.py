@@ -1,4 +1,4 @@
-"""What a run tells while it trains: a progress bar, metrics.jsonl, TensorBoard. Nothing leaves the machine."""
+"""The log of a run: a progress bar, metrics.jsonl and TensorBoard files. Nothing leaves the machine."""
 
 import json
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ METRICS_FILE = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class Score:
-    """One number of an evaluation while training."""
+    """One validation score, for the log."""
 
     name: str
     value: float
 
 
 class RunLog:
-    """The log of one run; what a killed run had written past its last checkpoint is forgotten when it resumes."""
+    """The log of one run; when it resumes, lines after its last checkpoint are deleted."""
 
     def __init__(self, folder: Path, start: int, steps: int, stage: str, active: bool) -> None:
         self._file = folder / METRICS_FILE
         self._active = active
         if active:
             folder.mkdir(parents=True, exist_ok=True)
-            _forget_after(self._file, start)
+            _delete_after(self._file, start)
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
         self._bar = tqdm(total=steps, initial=start, desc=stage, unit="step", disable=not active, mininterval=1.0)
 
@@ -45,7 +45,7 @@ class RunLog:
             self._board.close()
 
     def write_step(self, step: Step) -> None:
-        """One line of numbers for a step."""
+        """Writes the line of a step."""
         if not self._active:
             return
         self._bar.set_postfix_str(f"loss {step.loss:.4f}", refresh=False)
@@ -60,7 +60,7 @@ class RunLog:
         self._write(step.number, "train", numbers)
 
     def write_scores(self, step: int, scores: tuple[Score, ...]) -> None:
-        """One line of scores on the validation split, where there are any."""
+        """Writes a line of scores on the validation split, if there are any."""
         if not self._active or not scores:
             return
         self._bar.write(f"step {step}: " + ", ".join(f"{score.name} {score.value:.3f}" for score in scores))
@@ -73,8 +73,8 @@ class RunLog:
             self._board.add_scalar(f"{split}/{name}", value, step)
 
 
-def _forget_after(file: Path, step: int) -> None:
-    """Cuts the lines of later steps, and a line that was not finished."""
+def _delete_after(file: Path, step: int) -> None:
+    """Deletes the lines of later steps, and an unfinished line."""
     if not file.exists():
         return
     kept = []

@@ -1,4 +1,4 @@
-"""TrainConfig: one stage of training, read from a TOML file; an unknown key or a bad value is refused by name."""
+"""TrainConfig: the settings of one training stage, read from a TOML file; unknown keys and bad values are refused."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from cattrs.errors import ClassValidationError
 
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlmConfig
+from msvlm.training.calibrate import DomainSettings
 from msvlm.training.engine import Optimisation
 from msvlm.training.learn_findings import FindingsSettings
 from msvlm.training.pretrain_slices import SlicesSettings
 from msvlm.training.pretrain_z_former import MaskedEmbeddingSettings
-from msvlm.training.scoring import DomainSettings
-from msvlm.training.write_reports import ReportSettings
+from msvlm.training.report_stages import ReportSettings
 
 
 class StageName(StrEnum):
-    """The stages, in their order."""
+    """The training stages, in their usual order."""
 
     SLICES = "slices"
     MASKED_EMBEDDINGS = "masked_embeddings"
@@ -31,16 +31,16 @@ class StageName(StrEnum):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One stage of training. Paths are relative to the folder that the command runs in.
+    """Settings of one training stage. Paths are relative to the working directory.
 
     Attributes:
-        output: the run's folder: checkpoints, logs, and at the end `model`.
-        manifest: the list of studies; `train` is trained on, `validation` is scored while training.
+        output: folder of the run: checkpoints, logs, and at the end `model`.
+        manifest: the list of studies; split `train` is trained on, `validation` is scored while training.
         prepared: folder of model-ready slices (`msvlm prepare`).
-        start_from: a model to go on from; empty: a new one is built from `model`.
+        start_from: a model to continue from; where it is empty, a new one is built from `model`.
         vectors: folder for slice vectors, which stages with a frozen slice encoder compute once and share.
         evaluate_every, save_every: steps between evaluations, and between checkpoints.
-        evaluated_studies: how many validation studies are scored while training.
+        evaluated_studies: number of validation studies that are scored while training.
     """
 
     stage: StageName
@@ -63,30 +63,32 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "save_every", "evaluated_studies"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}; 1 at least")
+                raise ConfigError(f"{name} = {getattr(self, name)}; must be at least 1")
 
 
 def read_train_config(path: Path) -> TrainConfig:
-    """The stage that a TOML file describes.
+    """Reads the settings of a stage from a TOML file.
 
     Raises:
-        ConfigError: the file is missing or no TOML, or holds an unknown key or a value that makes no sense.
+        ConfigError: the file is missing or not TOML, or holds an unknown key or a bad value.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read ({error.strerror}); pass a TOML file, see configs/") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path.name} is no TOML: {error}") from error
+        raise ConfigError(f"{path.name} is not TOML: {error}") from error
     converter = cattrs.Converter(forbid_extra_keys=True)
     try:
         return converter.structure(table, TrainConfig)
     except ClassValidationError as error:
-        raise ConfigError(f"{path.name}: {'; '.join(cattrs.transform_error(error, format_exception=_told))}") from error
+        raise ConfigError(
+            f"{path.name}: {'; '.join(cattrs.transform_error(error, format_exception=_describe))}"
+        ) from error
 
 
-def _told(error: BaseException, wanted: type | None) -> str:
-    """What is wrong with one key, the value that was found included."""
+def _describe(error: BaseException, expected: type | None) -> str:
+    """Describes what is wrong with one key, with the value found."""
     if isinstance(error, ConfigError | ValueError):
         return str(error)
-    return cattrs.v.format_exception(error, wanted)
+    return cattrs.v.format_exception(error, expected)

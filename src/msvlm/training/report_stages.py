@@ -1,9 +1,12 @@
-"""What alignment and finetuning share: visual tokens and cues in, the loss of the report's tokens out.
+"""Stages: alignment and finetuning. Visual tokens and cues in, the loss of the report's tokens out.
 
-All below the bridge is frozen, so readings of studies are kept and not computed again.
+Method: MS-VLM (arXiv 2412.13558), stages 2 and 3. Alignment trains the bridge alone; finetuning trains the bridge and
+the language model's LoRA adapters. Departures: a language model that was built anew has no language yet, so alignment
+trains it too, and finetuning trains all of a language model without adapters. Slice encoder, Z-former and findings head
+are frozen in both, so their outputs are kept and not computed again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -21,44 +24,45 @@ from msvlm.errors import ConfigError, ModelError
 from msvlm.findings import Statements
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Share, StageLoss, TrainingData, draw_studies
+from msvlm.training.engine import LossPart, Optimisation, Shard, StageLoss, TrainingData, choose_studies
+from msvlm.training.validation import evaluation_mode
 
 KEPT_READINGS = 4096
-"""Readings that stay in memory: about 1 GB where studies have 300 slices and the Z-former a width of 192."""
+"""Readings kept in memory: about 1 GB with 300 slices per study and a Z-former of width 192."""
 
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What the stages that write learn from.
+    """Settings of the stages that train on reports.
 
     Attributes:
         language_model: attached where the model to start from has none.
-        vocabulary: size of the tokenizer that is trained on the reports where the language model brings none.
-        cue_drop: share of the studies whose cues are left out altogether, so that the image is looked at.
-        misplaced: share of the cues that name another place; how often findings are missed and invented is measured.
-        blind_share: share of the studies of which no slice is shown and no cue told, so that the model learns what can
-            be said of anyone.
+        vocabulary: size of the tokenizer that is trained on the reports where the language model has none.
+        cue_drop: share of the studies whose cues are left out altogether, so that the model uses the image.
+        misplaced: share of the cues with a wrong place; how often findings are missed and invented is measured.
+        no_image_share: share of the studies with all slices masked and no cues, so that the model learns what to write
+            without any evidence.
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     vocabulary: int = 2048
     cue_drop: float = 0.3
     misplaced: float = 0.1
-    blind_share: float = 0.05
+    no_image_share: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("cue_drop", "misplaced", "blind_share"):
+        for name in ("cue_drop", "misplaced", "no_image_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} {getattr(self, name)}; a share from 0 to 1 is wanted")
+                raise ConfigError(f"{name} {getattr(self, name)}; must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
 class ReportTraining:
-    """What a stage that writes is made of.
+    """The inputs of a stage that trains on reports.
 
     Attributes:
-        text: how reports become tokens.
-        cue_errors: how wrong the cues are, so that the model learns how far to trust them.
+        text: converts reports to tokens.
+        cue_errors: error rates of the cues in training, so that the model learns how far to trust them.
     """
 
     text: ReportText
@@ -70,7 +74,7 @@ class ReportTraining:
 
 @dataclass(frozen=True)
 class StudyReading:
-    """What the frozen parts make of one study: a vector a slice, and one a finding."""
+    """Outputs of the frozen parts for one study: one vector per slice, and one per finding."""
 
     z_vectors: Float[Tensor, "slices z_width"]
     finding_vectors: Float[Tensor, "1 findings z_width"]
@@ -79,7 +83,7 @@ class StudyReading:
 
 @dataclass(frozen=True)
 class ReportBatch:
-    """Some studies as they were read, packed slice behind slice, and their texts."""
+    """Readings of some studies, their slices concatenated, and their texts."""
 
     z_vectors: Float[Tensor, "slices z_width"]
     finding_vectors: Float[Tensor, "studies findings z_width"]
@@ -88,7 +92,7 @@ class ReportBatch:
     text: TextBatch
 
     def to(self, device: torch.device) -> "ReportBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         return ReportBatch(
             self.z_vectors.to(device),
             self.finding_vectors.to(device),
@@ -98,8 +102,22 @@ class ReportBatch:
         )
 
 
+def alignment_stage(model: MsVlm, training: ReportTraining) -> "ReportStage":
+    """Builds the alignment stage: it trains the bridge, and a language model that was built anew."""
+    trained = bridge_parameters(model)
+    language_model = model.config.language_model
+    if language_model is not None and not language_model.checkpoint:
+        trained += language_model_parameters(model)
+    return ReportStage(model, training, trained)
+
+
+def finetuning_stage(model: MsVlm, training: ReportTraining) -> "ReportStage":
+    """Builds the finetuning stage: it trains the bridge, and the language model or its adapters."""
+    return ReportStage(model, training, bridge_parameters(model) + language_model_parameters(model))
+
+
 class ReportStage(nn.Module):
-    """Trains what turns a study into its report; what exactly is the stage's own choice."""
+    """Trains the given parameters on the loss of the report's tokens."""
 
     def __init__(self, model: MsVlm, training: ReportTraining, trained: list[nn.Parameter]) -> None:
         super().__init__()
@@ -110,58 +128,54 @@ class ReportStage(nn.Module):
         self._read = lru_cache(maxsize=KEPT_READINGS)(self._read_study)
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """What the stage chose."""
+        """Returns the parameters given to the stage."""
         return self._trained
 
-    def batches(self, start: int, share: Share) -> Iterator[ReportBatch]:
-        """Studies with their reports, cues as wrong as the findings head's before them."""
-        step = start
+    def batch(self, step: int, shard: Shard) -> ReportBatch:
+        """Returns studies with their reports, preceded by cues with the error rates of the findings head."""
         training = self._training
         dataset = training.data.training
-        while True:
-            draws = draw_studies(len(dataset), training.optimisation, step, share)
-            blind = [draw.generator.random() < training.settings.blind_share for draw in draws]
-            cues = [
-                "" if is_blind else self._cues(statements_of(dataset.studies[draw.index]), draw.generator)
-                for draw, is_blind in zip(draws, blind, strict=True)
-            ]
-            reports = [
-                join_report(study.findings, study.impression)
-                for study in (dataset.studies[draw.index] for draw in draws)
-            ]
-            readings = [self._read(draw.index, is_blind) for draw, is_blind in zip(draws, blind, strict=True)]
-            yield _report_batch(readings, training.text.training_batch(cues, reports))
-            step += 1
+        chosen = choose_studies(len(dataset), training.optimisation, step, shard)
+        without_image = [study.generator.random() < training.settings.no_image_share for study in chosen]
+        cues = [
+            "" if is_without else self._cues(statements_of(dataset.studies[study.index]), study.generator)
+            for study, is_without in zip(chosen, without_image, strict=True)
+        ]
+        listed = [dataset.studies[study.index] for study in chosen]
+        reports = [join_report(study.findings, study.impression) for study in listed]
+        readings = [
+            self._read(study.index, is_without) for study, is_without in zip(chosen, without_image, strict=True)
+        ]
+        return _report_batch(readings, training.text.training_batch(cues, reports))
 
     def _cues(self, statements: Statements, generator: np.random.Generator) -> str:
-        told = corrupt_cues(statements, generator, self._training.cue_errors)
+        corrupted = corrupt_cues(statements, generator, self._training.cue_errors)
         dropped = generator.random() < self._training.settings.cue_drop or not self.model.config.cues
-        return "" if dropped else write_cues(told)
+        return "" if dropped else write_cues(corrupted)
 
     @torch.no_grad()
-    def _read_study(self, index: int, is_blind: bool) -> StudyReading:
-        """One study by itself and without dropout, so that its numbers depend on nothing else."""
+    def _read_study(self, index: int, is_without_image: bool) -> StudyReading:
+        """Reads one study by itself and without dropout, so that the result depends on nothing else."""
         sample = self._training.data.training.sample(index, None, np.random.default_rng(0))
         batch = to_study_batch([sample], self.model.config.input)
-        was_training = self.model.training
-        self.model.eval()
-        hidden = torch.full(batch.study_index.shape, is_blind)
+        masked = torch.full(batch.study_index.shape, is_without_image)
         device = self.model.z_former.mask_token.device
-        reading = self.model.read(batch.to(device), hidden.to(device))
-        self.model.train(was_training)
-        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu(), ~hidden)
+        with evaluation_mode(self.model):
+            reading = self.model.read(batch.to(device), masked.to(device))
+        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu(), ~masked)
 
     def forward(self, batch: ReportBatch) -> StageLoss:
+        """Returns the loss of the report's tokens."""
         visual_tokens = self.model.bridge(batch.z_vectors, batch.finding_vectors, batch.study_index, batch.visible)
         loss = report_loss(self.model.logits(visual_tokens, batch.text), batch.text)
         return StageLoss(loss, (LossPart("report", loss),))
 
     def after_step(self, step: int) -> None:
-        """Nothing moves but what the optimiser moves."""
+        """Does nothing."""
 
 
 def report_loss(logits: Float[Tensor, "studies positions vocabulary"], text: TextBatch) -> Float[Tensor, ""]:
-    """The mean over studies of each report's mean loss a token, in nats."""
+    """Returns the mean over studies of each report's mean loss per token, in nats."""
     assert text.labels is not None
     labels = text.labels[:, 1:]
     losses = F.cross_entropy(
@@ -172,13 +186,13 @@ def report_loss(logits: Float[Tensor, "studies positions vocabulary"], text: Tex
 
 
 def bridge_parameters(model: MsVlm) -> list[nn.Parameter]:
-    """Resampler and visual projection: what the paper calls the bridge."""
+    """Returns the parameters of the bridge: resampler and visual projection."""
     projection = model.visual_projection
     return [*model.resampler.parameters(), *(projection.parameters() if projection is not None else ())]
 
 
 def language_model_parameters(model: MsVlm) -> list[nn.Parameter]:
-    """What of the language model may be trained: its adapters where it has some, else all of it."""
+    """Returns the trainable parameters of the language model: its adapters where it has some, else all."""
     if model.language_model is None:
         return []
     named = list(model.language_model.named_parameters())

@@ -1,4 +1,4 @@
-"""Checkpoints of Hugging Face, by name on the hub or by folder: what they are, and whether all of them was loaded."""
+"""Checkpoints of the Hugging Face hub, by name or folder: their model type, and whether every weight was loaded."""
 
 from collections.abc import Set as AbstractSet
 
@@ -10,34 +10,34 @@ _NAMED_AT_MOST = 5
 
 
 def read_model_type(checkpoint: str) -> str:
-    """The `model_type` that a checkpoint's config names.
+    """Returns the `model_type` of a checkpoint's config.
 
     Raises:
-        ModelError: there is no such checkpoint, or its kind is not known.
+        ModelError: the checkpoint is not found, or transformers does not know its model type.
     """
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"checkpoint {checkpoint}: no config of a known model there ({error}); "
+            f"checkpoint {checkpoint}: no config of a known model found ({error}); "
             "give a name on the hub or a folder that save_pretrained() wrote"
         ) from error
     return config.model_type
 
 
 def check_complete(what: str, missing: AbstractSet[str], unexpected: AbstractSet[str] = frozenset()) -> None:
-    """Refuses weights that are not exactly those that were wanted.
+    """Refuses weights that are incomplete or hold more than was wanted.
 
     Raises:
-        ModelError: names what is missing and what is too much.
+        ModelError: names the missing and the unexpected keys.
     """
     if missing or unexpected:
         raise ModelError(
-            f"{what}: {_named(missing)} missing, {_named(unexpected)} unexpected; save it again or fetch it whole"
+            f"{what}: {_some_of(missing)} missing, {_some_of(unexpected)} unexpected; save it again or fetch it whole"
         )
 
 
-def _named(keys: AbstractSet[str]) -> str:
+def _some_of(keys: AbstractSet[str]) -> str:
     if not keys:
         return "none"
     named = sorted(keys)
