@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check lint format types contracts style tree labeler weights lock clean
+.PHONY: help setup demo test bench check lint format types contracts style tree labeler weights lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ weights: setup  ## the bundled model anew: synthetic studies, six stages, scores
 
 test: setup  ## all tests but the slow ones, which `make check` runs too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+
+bench: setup  ## seconds of the common steps on this machine
+	$(BIN)/python benchmarks/seconds.py
 
 check: setup lint types contracts style  ## all that CI checks, slow tests included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

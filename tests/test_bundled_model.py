@@ -1,7 +1,6 @@
-"""The bundled model is small, loads fast, reads real studies to the end, and says what lies outside its training."""
+"""The bundled model is small, reads real studies to the end, and says what lies outside its training."""
 
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.reporting.reporter import BUNDLED_WEIGHTS, Reporter
 
 LARGEST_BYTES = 30_000_000
-LOAD_S = 2.0
-READ_S = 10.0
 OUTSIDE = "does not look like what the model was trained on"
 
 
@@ -70,16 +67,6 @@ def test_its_card_tells_its_scores(scores: Scores) -> None:
         others = [scores.cell(name, column) for column in ("AUC", "side", "lobe", "size")]
         assert told == [" ".join(scores.macro_f1(name)), *others]
     assert f"{scores.lines[1].split()[0]} of the 200" in card
-
-
-def test_it_loads_and_reads_a_synthetic_study_in_the_time_that_is_promised() -> None:
-    started = time.monotonic()
-    reporter = Reporter.from_pretrained(device="cpu")
-    loaded = time.monotonic()
-    report = reporter.write(draw_chest_ct(900_002).study)
-    assert loaded - started < LOAD_S
-    assert time.monotonic() - loaded < READ_S
-    assert report.findings and report.impression
 
 
 def test_another_patients_image_changes_the_report(reporter: Reporter) -> None:

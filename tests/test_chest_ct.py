@@ -126,12 +126,14 @@ def test_one_seed_gives_the_same_bytes_and_another_seed_another_patient() -> Non
     assert len({fingerprint(seed)[0] for seed in range(8)}) == 8
 
 
+@pytest.mark.slow
 def test_every_finding_is_in_a_fair_share_of_the_studies(summaries: list[Summary]) -> None:
     for name in CHEST_FINDING_NAMES:
         share = statistics.fmean(name in summary.present for summary in summaries)
         assert 0.15 <= share <= 0.35, f"{name}: {share:.3f}"
 
 
+@pytest.mark.slow
 def test_some_patients_have_nothing_and_none_has_everything(summaries: list[Summary]) -> None:
     counts = [len(summary.present) for summary in summaries]
     assert 0.02 < statistics.fmean(count == 0 for count in counts) < 0.2
@@ -139,6 +141,7 @@ def test_some_patients_have_nothing_and_none_has_everything(summaries: list[Summ
     assert max(counts) < 18
 
 
+@pytest.mark.slow
 def test_every_lesion_differs_from_the_same_patient_without_it(summaries: list[Summary]) -> None:
     changes = [(name, change) for summary in summaries for name, change in summary.change_hu if name != "cardiomegaly"]
     assert {name for name, _ in changes} == set(CHEST_FINDING_NAMES) - {"cardiomegaly"}
@@ -148,16 +151,19 @@ def test_every_lesion_differs_from_the_same_patient_without_it(summaries: list[S
 
 
 @pytest.mark.parametrize("name", sorted(MIDDLE_HU))
+@pytest.mark.slow
 def test_a_lesion_is_as_dense_as_its_kind(summaries: list[Summary], name: str) -> None:
     low, high = MIDDLE_HU[name]
     levels = [level for summary in summaries for other, level in summary.middle_hu if other == name]
     assert statistics.fmean(low <= level <= high for level in levels) > 0.97
 
 
+@pytest.mark.slow
 def test_lesions_lie_where_the_truth_says(summaries: list[Summary]) -> None:
     assert [complaint for summary in summaries for complaint in summary.errors] == []
 
 
+@pytest.mark.slow
 def test_no_two_reports_are_the_same(summaries: list[Summary]) -> None:
     assert len({summary.report for summary in summaries}) == len(summaries)
 
@@ -244,6 +250,7 @@ def test_findings_outside_the_scan_are_not_in_the_truth() -> None:
     assert "lung_nodule" in present
 
 
+@pytest.mark.slow
 def test_a_heart_is_clearly_normal_or_clearly_enlarged(summaries: list[Summary]) -> None:
     """The ratio as measured on the voxels separates the two."""
     normal, enlarged = [], []
@@ -321,6 +328,7 @@ def test_a_scan_without_extent_is_refused(make: Callable[[], ScanShape]) -> None
         make()
 
 
+@pytest.mark.slow
 def test_left_and_right_are_about_equally_frequent(summaries: list[Summary]) -> None:
     texts = " ".join(summary.report for summary in summaries).lower()
     assert 0.6 < texts.count(LEFT) / texts.count(RIGHT) < 1.3

@@ -133,6 +133,7 @@ def command(*arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "from_pixels"),
     [("findings", False), ("findings", True), ("slices", False), ("masked_embeddings", False)],
@@ -165,6 +166,7 @@ def test_a_run_killed_midway_ends_with_the_losses_of_an_unbroken_one(
     assert [event.value for event in shown] == pytest.approx(losses(run), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["findings", "slices"])
 def test_two_processes_give_the_losses_of_one(data: TinyData, tmp_path: Path, stage: str) -> None:
     assert command("msvlm", "train", str(toml(data, tmp_path / "one", 5, stage))).wait(300) == 0

@@ -68,6 +68,7 @@ def _disagreements(truth: tuple[FindingStatement, ...], findings_text: str, impr
     ]
 
 
+@pytest.mark.slow
 def test_the_labeler_reads_back_the_truth_of_drawn_studies() -> None:
     wrong = []
     for seed in range(300):
