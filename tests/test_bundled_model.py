@@ -83,7 +83,7 @@ def test_evidence_lies_in_the_series_that_were_read(reporter: Reporter) -> None:
     study = draw_chest_ct(900_007).study
     lengths = {series.key: len(series.voxels) for series in study.series}
     for sentence in reporter.write(study).sentences:
-        assert not sentence.is_positive or sentence.evidence
+        assert not sentence.positive_findings or sentence.evidence
         assert all(piece.slice_index < lengths[piece.series_key] for piece in sentence.evidence)
 
 

@@ -84,7 +84,7 @@ def test_report_prints_and_writes_the_draft(
     first = report.findings_sentences[0].evidence[0]
     assert f"slice {first.slice_index + 1}" in told.replace("slices", "slice")
     assert "Lung nodule" in told
-    assert "Warning: nothing is known of what this model was trained on" in told
+    assert "Warning: the model's training domain is not known" in told
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "key_slices.png"}
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageFont
 
 from msvlm.cli.report_text import report_to_text
 from msvlm.errors import DataError
+from msvlm.labeling import label_sentence
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.documents import to_markdown, write_documents
 from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings, wrapped
@@ -41,10 +42,9 @@ def report_on(slice_index: int) -> Report:
         "There is a 9 mm nodule in the right *upper* lobe.",
         (Evidence("s2", slice_index, 4.5), Evidence("s2", 3, 1.0)),
         0.8,
-        "lung_nodule",
-        True,
+        label_sentence("A 9 mm nodule."),
     )
-    effusion = Sentence("No pleural effusion.", (), 0.9, "pleural_effusion", False)
+    effusion = Sentence("No pleural effusion.", (), 0.9, label_sentence("No pleural effusion."))
     return Report(
         study_key="a1b2",
         findings_sentences=(nodule, effusion),
@@ -84,9 +84,9 @@ def test_each_positive_finding_has_one_key_slice() -> None:
 
 def test_a_sentence_that_states_two_findings_gives_each_a_tile() -> None:
     text = "There is a lung nodule and coronary artery calcification, without pleural effusion."
-    both = Sentence(text, (Evidence("s2", 7, 4.5),), 0.8, "lung_nodule", True)
+    both = Sentence(text, (Evidence("s2", 7, 4.5),), 0.8, label_sentence(text))
     report = replace(report_on(7), findings_sentences=(both,))
-    assert [key.finding for key in key_findings(report)] == ["lung_nodule", "coronary_artery_wall_calcification"]
+    assert [key.finding for key in key_findings(report)] == ["coronary_artery_wall_calcification", "lung_nodule"]
     one, two = (draw_key_slices(each, study_with_bright_slices()) for each in (report_on(7), report))
     tiles = np.asarray(two)[44 : 44 + TILE_PIXELS]
     assert np.asarray(one)[44 : 44 + TILE_PIXELS, TILE_PIXELS + 20 :].max() == 0
@@ -120,7 +120,7 @@ def strip(picture: np.ndarray) -> np.ndarray:
 def test_a_slice_that_decides_nothing_is_said_to_decide_nothing() -> None:
     faint = replace(report_on(7).findings_sentences[0], evidence=(Evidence("s2", 7, 0.01),))
     report = replace(report_on(7), findings_sentences=(faint,))
-    assert "no single slice changes this sentence; looked at most: s2 slice 8; support" in to_markdown(report)
+    assert "no single slice changes this sentence; most attention: s2 slice 8; support" in to_markdown(report)
     study = study_with_bright_slices()
     assert draw_key_slices(report, study).tobytes() != draw_key_slices(report_on(7), study).tobytes()
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from msvlm.data.text import Section, SentenceSpan
+from msvlm.data.text import DraftSentence, Section
 from msvlm.evaluation.evidence_agreement import TopSlice, score_evidence, top_slices
 from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, FindingStatement
 from msvlm.labeling import label_sentence
-from msvlm.reporting.evidence import GroundedSentence, Grounds, WrittenSentence
+from msvlm.reporting.evidence import SentenceEvidence
 
 SLICES = 20
 NODULE = FindingStatement("lung_nodule", Certainty.PRESENT)
@@ -22,9 +22,9 @@ def _regions(**slices_of: tuple[int, ...]) -> NDArray[np.bool_]:
     return regions
 
 
-def _sentence(text: str, *slices: int) -> GroundedSentence:
-    written = WrittenSentence(SentenceSpan(text, Section.FINDINGS, 0, 1), label_sentence(text))
-    return GroundedSentence(written, Grounds(slices, (1.0,) * len(slices)), 0.5)
+def _sentence(text: str, *slices: int) -> SentenceEvidence:
+    sentence = DraftSentence(text, Section.FINDINGS, 0, 1, label_sentence(text))
+    return SentenceEvidence(sentence, slices, (1.0,) * len(slices), 0.5)
 
 
 @pytest.mark.parametrize(("slices", "is_inside"), [((3,), True), ((4, 0), True), ((0, 4), False), ((), False)])

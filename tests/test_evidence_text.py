@@ -2,12 +2,14 @@
 
 import pytest
 
+from msvlm.findings import Certainty, FindingStatement
 from msvlm.report import Evidence, Sentence
 from msvlm.reporting.evidence_text import evidence_text
 
 
 def text_of(*evidence: Evidence, is_positive: bool = True) -> str:
-    return evidence_text(Sentence("A nodule.", evidence, 0.8, "lung_nodule", is_positive))
+    certainty = Certainty.PRESENT if is_positive else Certainty.ABSENT
+    return evidence_text(Sentence("A nodule.", evidence, 0.8, (FindingStatement("lung_nodule", certainty),)))
 
 
 @pytest.mark.parametrize(
@@ -32,8 +34,8 @@ def test_slices_of_one_series_stand_together() -> None:
 
 
 def test_a_faint_slice_is_not_called_evidence() -> None:
-    told = text_of(Evidence("s2", 30, 0.01, 70, 100))
-    assert told == "no single slice changes this sentence; looked at most: s2 image 70 (slice 31 of 100)"
+    text = text_of(Evidence("s2", 30, 0.01, 70, 100))
+    assert text == "no single slice changes this sentence; most attention: s2 image 70 (slice 31 of 100)"
     assert text_of() == "no single slice changes this sentence"
 
 

@@ -80,12 +80,12 @@ def test_a_folder_without_a_record_has_none(tmp_path: Path) -> None:
 
 def test_a_broken_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"nothing of the kind")
-    with pytest.raises(ModelError, match="not a record of a training domain"):
+    with pytest.raises(ModelError, match="cannot be read as a training domain"):
         TrainingDomain.load(tmp_path)
 
 
 def test_too_few_series_are_refused() -> None:
-    with pytest.raises(DataError, match="3 training series tell too little"):
+    with pytest.raises(DataError, match="3 training series are too few"):
         fit_training_domain(summaries(3, 1), summaries(200, 2), ("CT",), ())
 
 

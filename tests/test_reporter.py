@@ -13,8 +13,8 @@ from msvlm.data.text import join_report
 from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty
 from msvlm.report import Report
-from msvlm.reporting.drafting import draft, state_findings
-from msvlm.reporting.evidence import SentenceScorer, cut
+from msvlm.reporting.drafting import draft_reports, state_findings
+from msvlm.reporting.evidence import SentenceScorer
 from msvlm.reporting.out_of_domain import TrainingDomain, fit_training_domain
 from msvlm.reporting.reporter import Reporter
 from msvlm.study import Study
@@ -43,9 +43,9 @@ def test_the_draft_is_the_text_that_the_model_writes(report: Report) -> None:
 
 def test_sentences_say_what_they_are_about(report: Report) -> None:
     nodule, effusion, thyroid = report.findings_sentences
-    assert (nodule.finding, nodule.is_positive) == ("lung_nodule", True)
-    assert (effusion.finding, effusion.is_positive) == ("pleural_effusion", False)
-    assert (thyroid.finding, thyroid.is_positive) == ("", False)
+    assert nodule.positive_findings == ("lung_nodule",) and nodule.statements[0].size_mm == 12.0
+    assert [(item.name, item.certainty) for item in effusion.statements] == [("pleural_effusion", Certainty.ABSENT)]
+    assert effusion.positive_findings == () and thyroid.statements == ()
 
 
 def test_evidence_names_slices_of_the_series_that_was_read(report: Report) -> None:
@@ -95,23 +95,27 @@ def test_slices_from_foot_to_head_give_the_same_evidence_counted_from_the_other_
 
 def test_another_patients_image_changes_the_visual_tokens_and_the_report(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1), tiny_study(2, is_bright=False)))
-    drafts = draft(reporter.model, reporter.text, batch)
-    assert not torch.allclose(drafts.visual_tokens[0], drafts.visual_tokens[1], atol=1e-3)
-    assert drafts.texts[0] != drafts.texts[1]
+    with torch.inference_mode():
+        visual_tokens = reporter.model.read(batch).visual_tokens
+    assert visual_tokens is not None and not torch.allclose(visual_tokens[0], visual_tokens[1], atol=1e-3)
+    bright, dark = draft_reports(reporter.model, reporter.text, batch)
+    assert bright.text != dark.text
 
 
 def test_drafting_together_equals_drafting_one_by_one(reporter: Reporter) -> None:
     studies = (tiny_study(1), tiny_study(2, is_bright=False, slices=7), tiny_study(3, slices=4))
-    together = draft(reporter.model, reporter.text, reporter.model.encode(tiny_batch(*studies)))
-    alone = [draft(reporter.model, reporter.text, reporter.model.encode(tiny_batch(study))) for study in studies]
-    assert together.texts == tuple(drafts.texts[0] for drafts in alone)
-    assert together.statements == tuple(drafts.statements[0] for drafts in alone)
+    together = draft_reports(reporter.model, reporter.text, reporter.model.encode(tiny_batch(*studies)))
+    for study, draft in zip(studies, together, strict=True):
+        alone = draft_reports(reporter.model, reporter.text, reporter.model.encode(tiny_batch(study)))[0]
+        assert (draft.text, draft.statements) == (alone.text, alone.statements)
+        assert draft.slice_attention.shape == alone.slice_attention.shape == (len(study.series[0].voxels), 18)
+        assert draft.slice_attention == pytest.approx(alone.slice_attention, abs=1e-5)
 
 
 def test_a_draft_without_image_does_not_depend_on_the_image(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1), tiny_study(2, is_bright=False)))
-    blind = draft(reporter.model, reporter.text, batch, torch.ones(20, dtype=torch.bool))
-    assert blind.texts[0] == blind.texts[1]
+    first, second = draft_reports(reporter.model, reporter.text, batch, torch.ones(20, dtype=torch.bool))
+    assert first.text == second.text
 
 
 def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Reporter) -> None:
@@ -119,7 +123,7 @@ def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Re
     scorer = SentenceScorer(reporter.model, reporter.text, batch, "none", NODULE_REPORT)
     nothing = np.zeros((1, 10), dtype=bool)
     scores = scorer(nothing)
-    assert scores.shape == (1, len(cut(reporter.text, NODULE_REPORT)))
+    assert scores.shape == (1, len(reporter.text.draft_sentences(NODULE_REPORT)))
     written = reporter.text.training_batch(["none"], [NODULE_REPORT])
     with torch.inference_mode():
         log_odds = torch.log_softmax(reporter.model(batch, written).logits[0, :-1], dim=-1)
@@ -130,19 +134,19 @@ def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Re
     assert scores.sum() == pytest.approx(float(whole), abs=2.0)
 
 
-def test_hidings_scored_together_equal_hidings_scored_alone(reporter: Reporter) -> None:
+def test_maskings_scored_together_equal_maskings_scored_alone(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1)))
     scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
-    hidden = np.random.default_rng(0).random((5, 10)) < 0.4
-    alone = np.concatenate([scorer(row[None]) for row in hidden])
-    assert scorer(hidden) == pytest.approx(alone, abs=1e-3)
+    masked = np.random.default_rng(0).random((5, 10)) < 0.4
+    alone = np.concatenate([scorer(row[None]) for row in masked])
+    assert scorer(masked) == pytest.approx(alone, abs=1e-3)
 
 
-def test_hiding_every_slice_makes_what_the_image_told_less_likely(reporter: Reporter) -> None:
+def test_masking_every_slice_makes_what_the_image_shows_less_probable(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1)))
     scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
-    seen, blind = scorer(np.stack([np.zeros(10, dtype=bool), np.ones(10, dtype=bool)]))
-    assert seen[0] > blind[0]
+    unmasked, masked = scorer(np.stack([np.zeros(10, dtype=bool), np.ones(10, dtype=bool)]))
+    assert unmasked[0] > masked[0]
 
 
 def test_the_heads_answer_puts_a_lobe_on_its_side_and_names_one_degree() -> None:
@@ -208,7 +212,7 @@ def test_evidence_has_the_number_by_which_viewers_name_the_slice(reporter: Repor
 
 def test_a_model_without_a_record_of_its_training_says_so(folder: Path, report: Report) -> None:
     assert TrainingDomain.load(folder) is None
-    assert "nothing is known of what this model was trained on" in report.warnings[0]
+    assert "the model's training domain is not known" in report.warnings[0]
     assert (report.trained_on, report.outside_training) == ("", ())
 
 

@@ -263,7 +263,7 @@ def test_a_finetuned_model_reads_a_study(data: TinyData, aligned_model: Path) ->
     assert not (folder / FILE_NAME).exists()
     study = read_manifest(data.manifest).studies[0]
     report = Reporter.from_pretrained(folder).write(read_study(data.manifest.parent / study.series[0]))
-    assert any("nothing is known of what this model was trained on" in warning for warning in report.warnings)
+    assert any("the model's training domain is not known" in warning for warning in report.warnings)
     assert set(report.probabilities) == set(MODEL.findings_head.findings)
 
 

@@ -138,9 +138,9 @@ def test_decoding_stops_at_the_end_token_and_skips_what_is_no_text() -> None:
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_sentence_spans_hold_the_tokens_of_their_sentences(chat: bool) -> None:
+def test_draft_sentences_hold_the_tokens_of_their_sentences(chat: bool) -> None:
     text = report_text(chat=chat)
-    spans = text.sentence_spans(REPORT)
+    spans = text.draft_sentences(REPORT)
     batch = text.training_batch([""], [REPORT])
     assert batch.labels is not None
     tokens = batch.labels[0][batch.labels[0] >= 0]
@@ -164,9 +164,9 @@ MALFORMED = (
 
 
 @pytest.mark.parametrize("report", MALFORMED)
-def test_sentence_spans_follow_split_report_whatever_a_model_writes(report: str) -> None:
+def test_draft_sentences_follow_split_report_whatever_a_model_writes(report: str) -> None:
     text = report_text()
-    spans = text.sentence_spans(report)
+    spans = text.draft_sentences(report)
     expected = [sentence for section in split_report(report) for sentence in split_sentences(section)]
     assert [span.text for span in spans] == expected
     tokens = torch.tensor(encode(text.tokenizer, report), dtype=torch.long)

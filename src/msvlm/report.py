@@ -1,10 +1,11 @@
-"""Report, Sentence, Evidence: what was written, by which model, and on which slices it rests."""
+"""Report, Sentence and Evidence: a drafted report, the slices each sentence rests on, and the model that wrote it."""
 
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from msvlm.errors import ReportError
+from msvlm.findings import Certainty, FindingStatement, Statements
 from msvlm.study import LeftOut
 
 DISCLAIMER = (
@@ -13,11 +14,11 @@ DISCLAIMER = (
 
 
 FAINT_NATS = 0.05
-"""Where hiding a slice makes a sentence less likely by less than this, the slice is no evidence."""
+"""A slice whose masking lowers a sentence's log-probability by less than this is no evidence."""
 
 
 class Status(StrEnum):
-    """Only a person's signature moves a report out of `draft`."""
+    """Status of a report; only a person's signature changes it from `draft`."""
 
     DRAFT = "draft"
     SIGNED = "signed"
@@ -29,12 +30,11 @@ class Evidence:
     """One slice on which a sentence rests.
 
     Attributes:
-        series_key: the series that the slice belongs to.
+        series_key: the series of the slice.
         slice_index: counted from 0 in the order of the series' voxels.
+        score: drop of the sentence's log-probability in nats when the slice and its neighbours are masked.
         instance_number: DICOM Instance Number, by which viewers name the slice; None where the source has none.
-        score: how much less likely the sentence becomes without the slice and its neighbours, in nats;
-            larger is stronger.
-        slice_count: how many slices the series has; None where that is not known.
+        slice_count: number of slices of the series; None where it is not known.
     """
 
     series_key: str
@@ -45,7 +45,7 @@ class Evidence:
 
     @property
     def is_faint(self) -> bool:
-        """Whether the sentence is as likely without the slice: it was looked at, and decides nothing by itself."""
+        """Whether the sentence is as probable without the slice: the model attended to it, but it changes nothing."""
         return self.score < FAINT_NATS
 
 
@@ -55,17 +55,20 @@ class Sentence:
 
     Attributes:
         text: as written.
-        evidence: the slices that it rests on, strongest first.
+        evidence: the slices on which it rests, strongest first.
         support: probability, 0 to 1, that the model itself gives to what the sentence states.
-        finding: the finding that the sentence is about, a name of `msvlm.findings`; empty where it is about none.
-        is_positive: whether the sentence states that the finding is there.
+        statements: what it says of findings, by the rule-based labeler.
     """
 
     text: str
     evidence: tuple[Evidence, ...] = ()
     support: float = 0.0
-    finding: str = ""
-    is_positive: bool = False
+    statements: Statements = ()
+
+    @property
+    def positive_findings(self) -> tuple[str, ...]:
+        """Names of the findings that it calls present or possible."""
+        return tuple(item.name for item in self.statements if item.certainty is not Certainty.ABSENT)
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,11 @@ class Report:
         probabilities: finding name -> probability from the findings head.
         model: name and weights hash of the model that wrote it.
         series_used: keys of the series that the model read.
-        left_out: what of the study was not read, and why.
-        warnings: what a reader must know, for example that part of the body lies outside what the model sees.
-        trained_on: what the model was trained on, in a reader's words; empty where that is not known.
-        outside_training: why the study lies outside what the model was trained on; empty where it does not, or where
-            nothing is known of that.
+        left_out: series and files of the study that were not read, and why.
+        warnings: what a reader must know, for example that part of the body lies outside the model's field of view.
+        trained_on: what the model was trained on, in a reader's words; empty where it is not known.
+        outside_training: why the study lies outside the model's training domain; empty where it does not, or where
+            the domain is not known.
     """
 
     study_key: str
@@ -105,15 +108,17 @@ class Report:
 
     @property
     def findings(self) -> str:
+        """The findings section as plain text."""
         return " ".join(sentence.text for sentence in self.findings_sentences)
 
     @property
     def impression(self) -> str:
+        """The impression section as plain text."""
         return " ".join(sentence.text for sentence in self.impression_sentences)
 
     def to_json(self) -> str:
-        """The whole report as JSON text; `from_json` gives it back unchanged."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        """Returns the whole report as JSON text; `from_json` reads it back unchanged."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=sorted)  # sets of attributes
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -142,5 +147,17 @@ class Report:
 
 def _sentences(items: list[dict]) -> tuple[Sentence, ...]:
     return tuple(
-        Sentence(**{**item, "evidence": tuple(Evidence(**piece) for piece in item["evidence"])}) for item in items
+        Sentence(
+            **{
+                **item,
+                "evidence": tuple(Evidence(**piece) for piece in item["evidence"]),
+                "statements": tuple(_statement(one) for one in item["statements"]),
+            }
+        )
+        for item in items
     )
+
+
+def _statement(fields: dict) -> FindingStatement:
+    certainty, attributes = Certainty(fields["certainty"]), frozenset(fields["attributes"])
+    return FindingStatement(**{**fields, "certainty": certainty, "attributes": attributes})

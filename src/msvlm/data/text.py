@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from msvlm.batch import TextBatch
 from msvlm.data.cues import write_cues
 from msvlm.errors import ConfigError, DataError, ModelError
-from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement
-from msvlm.labeling import split_sentences
+from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement, Statements
+from msvlm.labeling import label_sentence, split_sentences
 
 VISUAL_TOKEN = "<visual>"
 """Stands in a prompt where one visual token is spliced in."""
@@ -39,18 +39,25 @@ class Section(StrEnum):
 
 
 @dataclass(frozen=True)
-class SentenceSpan:
-    """One sentence of a written report, and where it stands among the report's own tokens.
+class DraftSentence:
+    """One sentence of a drafted report, its tokens and its statements.
 
     Attributes:
-        text: the sentence, without its section's heading.
+        text: the sentence, without the heading of its section.
         first_token, end_token: counted from the report's first token; the end is one past the last.
+        statements: what the sentence says of findings, by the rule-based labeler.
     """
 
     text: str
     section: Section
     first_token: int
     end_token: int
+    statements: Statements = ()
+
+    @property
+    def positive_statements(self) -> Statements:
+        """The findings that it calls present or possible."""
+        return tuple(item for item in self.statements if item.certainty is not Certainty.ABSENT)
 
 
 class ReportText:
@@ -129,8 +136,8 @@ class ReportText:
         assert isinstance(text, str)
         return text
 
-    def sentence_spans(self, report: str) -> tuple[SentenceSpan, ...]:
-        """The sentences of a report, findings first, with their places among its tokens in a training batch.
+    def draft_sentences(self, report: str) -> tuple[DraftSentence, ...]:
+        """Returns the sentences of a report, findings first, with their tokens in a training batch and statements.
 
         They are those that `split_sentences` finds in the sections that `split_report` gives.
         """
@@ -138,15 +145,17 @@ class ReportText:
             report, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
         )
         offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        spans = []
+        sentences = []
         for part in sorted(_parts(report), key=lambda part: part.section is Section.IMPRESSION):
             start = part.start
             for sentence in split_sentences(report[part.start : part.end]):
                 start = report.index(sentence, start)
                 inside = np.nonzero((offsets[:, 1] > start) & (offsets[:, 0] < start + len(sentence)))[0]
-                spans.append(SentenceSpan(sentence, part.section, int(inside[0]), int(inside[-1]) + 1))
+                first_token, end_token = int(inside[0]), int(inside[-1]) + 1
+                statements = label_sentence(sentence)
+                sentences.append(DraftSentence(sentence, part.section, first_token, end_token, statements))
                 start += len(sentence)
-        return tuple(spans)
+        return tuple(sentences)
 
     @property
     def _padding_id(self) -> int:

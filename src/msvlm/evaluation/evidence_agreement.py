@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import Estimate, PatientDraws
 from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, Statements
-from msvlm.reporting.evidence import GroundedSentence
+from msvlm.reporting.evidence import SentenceEvidence
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class EvidenceAgreement:
 
 
 def top_slices(
-    sentences: Sequence[GroundedSentence], truth: Statements, regions: NDArray[np.bool_]
+    sentences: Sequence[SentenceEvidence], truth: Statements, regions: NDArray[np.bool_]
 ) -> tuple[TopSlice, ...]:
     """One for each focal finding that a sentence rightly states.
 
     `regions` (slices, findings, grid rows, grid columns) tells where the study's lesions are; slices are those that
-    the sentences' grounds count.
+    the sentences' evidence counts.
     """
     is_there = {item.name for item in truth if item.certainty is not Certainty.ABSENT}
     shown = np.asarray(regions.any(axis=(2, 3)))
@@ -69,11 +69,11 @@ def top_slices(
     return tuple(
         TopSlice(
             item.name,
-            bool(sentence.grounds.slices) and bool(shows[item.name][sentence.grounds.slices[0]]),
+            bool(found.slices) and bool(shows[item.name][found.slices[0]]),
             float(shows[item.name].mean()),
         )
-        for sentence in sentences
-        for item in sentence.written.stated
+        for found in sentences
+        for item in found.sentence.positive_statements
         if item.name in FOCAL_FINDINGS and item.name in is_there and shows[item.name].any()
     )
 

@@ -15,8 +15,8 @@ from msvlm.evaluation.clinical_metrics import presence_matrix
 from msvlm.evaluation.evidence_agreement import TopSlice, top_slices
 from msvlm.evaluation.score_row import ANOTHER_IMAGE, FINDINGS_HEAD, GENERATED, NO_IMAGE, Answer, answer_of_texts
 from msvlm.findings import CHEST_FINDING_NAMES, Statements
-from msvlm.reporting.drafting import Drafts, draft
-from msvlm.reporting.evidence import StudyDraft, ground_draft
+from msvlm.reporting.drafting import Draft, draft_reports
+from msvlm.reporting.evidence import find_evidence
 from msvlm.reporting.out_of_domain import summarise
 from msvlm.reporting.reporter import Reporter
 
@@ -77,22 +77,22 @@ def answer_studies(reporter: Reporter, dataset: StudyDataset, evidence_studies: 
     pointed: dict[int, tuple[TopSlice, ...]] = {}
     outside = 0
     for samples, batch in _batches(dataset, reporter):
-        drafts = draft(reporter.model, reporter.text, batch)
+        drafts = draft_reports(reporter.model, reporter.text, batch)
         for study, sample in enumerate(samples):
             if sample.regions is not None and len(pointed) < evidence_studies:
-                pointed[len(texts) + study] = _top_slices(reporter, batch, drafts, study, sample)
-        texts += drafts.texts
-        statements += drafts.statements
-        probabilities.append(drafts.probabilities)
-        blind = torch.ones_like(batch.study_index, dtype=torch.bool)
-        blind_texts += draft(reporter.model, reporter.text, batch, blind).texts
+                pointed[len(texts) + study] = _top_slices(reporter, batch.study(study), drafts[study], sample)
+        texts += [draft.text for draft in drafts]
+        statements += [draft.statements for draft in drafts]
+        probabilities += [draft.probabilities for draft in drafts]
+        masked = torch.ones_like(batch.study_index, dtype=torch.bool)
+        blind_texts += [draft.text for draft in draft_reports(reporter.model, reporter.text, batch, masked)]
         outside += _outside(reporter, batch) if reporter.domain is not None else 0
     return ModelAnswers(
         names=reporter.model.config.findings_head.findings,
         texts=tuple(texts),
         blind_texts=tuple(blind_texts),
         statements=tuple(statements),
-        probabilities=np.concatenate(probabilities),
+        probabilities=np.stack(probabilities),
         top_slices=tuple(pointed.values()),
         grounded=tuple(pointed),
         outside=outside if reporter.domain is not None else None,
@@ -111,14 +111,10 @@ def _batches(dataset: StudyDataset, reporter: Reporter) -> Iterator[tuple[list[S
             yield samples, batch if batch.slice_vectors is not None else reporter.model.encode(batch)
 
 
-def _top_slices(
-    reporter: Reporter, batch: StudyBatch, drafts: Drafts, study: int, sample: StudySample
-) -> tuple[TopSlice, ...]:
-    """What the evidence of one study of a batch points at."""
+def _top_slices(reporter: Reporter, batch: StudyBatch, draft: Draft, sample: StudySample) -> tuple[TopSlice, ...]:
+    """Compares the evidence of one study with its lesions."""
     assert sample.regions is not None
-    attention = drafts.findings.slice_attention[batch.study_index == study].float().cpu().numpy()
-    drafted = StudyDraft(drafts.cues[study], drafts.texts[study], attention)
-    sentences = ground_draft(reporter.model, reporter.text, batch.study(study), drafted)
+    sentences = find_evidence(reporter.model, reporter.text, batch, draft)
     return top_slices(sentences, sample.statements, sample.regions)
 
 

@@ -1,4 +1,4 @@
-"""Report -> documents for people: report.json, report.md, and one picture of the key slices."""
+"""Writes the documents of a report: report.json, report.md, and one picture of the key slices."""
 
 import io
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from msvlm.study import Study
 
 @dataclass(frozen=True)
 class Documents:
-    """Where the documents of one report lie."""
+    """Paths of the documents of one report."""
 
     report_json: Path
     report_markdown: Path
@@ -22,9 +22,9 @@ class Documents:
 
 
 def write_documents(report: Report, study: Study, folder: Path) -> Documents:
-    """Writes report.json, report.md and key_slices.png into a folder, which is made where it is not there.
+    """Writes report.json, report.md and key_slices.png into a folder, which is created where it does not exist.
 
-    They replace an older report's as a whole: no folder holds documents of two reports, even when this is killed.
+    They replace an older report's documents as a whole: no folder ever holds documents of two reports.
 
     Raises:
         DataError: the folder cannot be written.
@@ -42,14 +42,14 @@ def write_documents(report: Report, study: Study, folder: Path) -> Documents:
 
 
 def notices(report: Report) -> tuple[str, ...]:
-    """What a reader must know before a report: what its model was trained on, what lies outside that, warnings."""
+    """Returns what a reader must know before a report: training data, what lies outside of them, and warnings."""
     trained_on = (f"The model was trained on {report.trained_on}.",) if report.trained_on else ()
     outside = (f"Outside what the model was trained on: {reason}" for reason in report.outside_training)
     return (*trained_on, *outside, *(f"Warning: {warning}" for warning in report.warnings))
 
 
 def to_markdown(report: Report, picture: str = "") -> str:
-    """The report as Markdown; each sentence is followed by what it rests on, and by its support."""
+    """Returns the report as Markdown; each sentence is followed by its evidence and its support."""
     lines = [f"# Report of study {report.study_key}", "", f"**{report.disclaimer}**", ""]
     for notice in notices(report):
         lines += [f"> {_escaped(notice)}", ""]
@@ -73,7 +73,7 @@ def _with_evidence(sentence: Sentence) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text of a file or a model cannot become markup."""
+    """Escapes text of a file or a model, so that it cannot become markup."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
     return text

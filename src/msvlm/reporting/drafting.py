@@ -1,11 +1,11 @@
-"""Studies -> texts: what the findings head states becomes cues, and the language model writes. Many studies at once."""
+"""Drafts reports: the findings head's predictions become cues, and the language model writes; a batch at a time."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,51 +33,55 @@ _EVEN_ODDS = 0.5
 
 
 @dataclass(frozen=True)
-class Drafts:
-    """What a model says of each study of a batch.
+class Draft:
+    """The drafted report of one study, and what it was drafted from.
 
     Attributes:
-        texts: the reports as the language model wrote them.
-        cues: what it was told of the findings head's answer.
-        statements: the findings head's answer, a statement for each of its findings.
-        findings: the same in numbers.
-        visual_tokens: what it was shown of the slices.
+        text: the report as the language model wrote it.
+        cues: the cues in its prompt.
+        statements: the predictions of the findings head, one statement per finding.
+        probabilities: (findings,), probability of presence by the findings head.
+        slice_attention: (slices, findings), attention of the findings head to each slice.
     """
 
-    texts: tuple[str, ...]
-    cues: tuple[str, ...]
-    statements: tuple[Statements, ...]
-    findings: FindingsOutput
-    visual_tokens: Float[Tensor, "studies visual_tokens width"]
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """(studies, findings), that the finding is there."""
-        return torch.sigmoid(self.findings.presence_logits.float()).cpu().numpy()
+    text: str
+    cues: str
+    statements: Statements
+    probabilities: NDArray[np.float32]
+    slice_attention: NDArray[np.float32]
 
 
-def draft(model: MsVlm, text: ReportText, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None) -> Drafts:
+def draft_reports(
+    model: MsVlm, text: ReportText, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None
+) -> tuple[Draft, ...]:
     """Drafts the report of each study, decoded greedily; with all slices masked it shows the model's prior."""
     with torch.inference_mode():
         reading = model.read(batch, masked)
-        assert reading.visual_tokens is not None, "a model without a language model writes no drafts"
+        assert reading.visual_tokens is not None, "a model without a language model cannot draft reports"
         statements = state_findings(reading.findings, model)
         cues = tuple(write_cues(stated) if model.config.cues else "" for stated in statements)
         prompts = text.prompt_batch(cues).to(reading.visual_tokens.device)
-        tokens = model.generate(reading.visual_tokens, prompts, LONGEST_REPORT_TOKENS, text.end_token_id)
-    texts = tuple(text.decode(row) for row in tokens.cpu())
-    return Drafts(texts, cues, statements, reading.findings, reading.visual_tokens)
+        tokens = model.generate(reading.visual_tokens, prompts, LONGEST_REPORT_TOKENS, text.end_token_id).cpu()
+        probabilities = torch.sigmoid(reading.findings.presence_logits.float()).cpu().numpy()
+        attention = reading.findings.slice_attention.float().cpu().numpy()
+    study_index = batch.study_index.cpu().numpy()
+    return tuple(
+        Draft(text.decode(tokens[study]), cues[study], stated, probabilities[study], attention[study_index == study])
+        for study, stated in enumerate(statements)
+    )
 
 
 def state_findings(findings: FindingsOutput, model: MsVlm) -> tuple[Statements, ...]:
-    """The findings head's answer to each study in words: present above the finding's threshold, absent below."""
+    """Returns the predictions of the findings head as statements: present above a finding's threshold, else absent."""
     names = model.config.findings_head.findings
     present = torch.sigmoid(findings.presence_logits) > model.findings_head.thresholds
-    likely = torch.sigmoid(findings.attribute_logits).float().cpu().numpy()
+    probabilities = torch.sigmoid(findings.attribute_logits).float().cpu().numpy()
     sizes_mm = torch.exp(findings.log_sizes_mm).float().cpu().numpy()
     return tuple(
         tuple(
-            FindingStatement(name, Certainty.PRESENT, _attributes(name, likely[study, column]), _size(name, size_mm))
+            FindingStatement(
+                name, Certainty.PRESENT, _attributes(name, probabilities[study, column]), _size(name, size_mm)
+            )
             if is_present
             else FindingStatement(name, Certainty.ABSENT)
             for column, (name, is_present, size_mm) in enumerate(zip(names, row, sizes_mm[study], strict=True))
@@ -87,19 +91,19 @@ def state_findings(findings: FindingsOutput, model: MsVlm) -> tuple[Statements, 
 
 
 def vectors_hash(model: MsVlm) -> str:
-    """What kept slice vectors depend on: the slice encoder, and how slices are made ready for it."""
-    made_ready = hashlib.sha256(repr(model.config.input).encode()).hexdigest()[:8]
-    return f"{model.slice_encoder.weights_hash()}-{made_ready}"
+    """Returns a hash of all that stored slice vectors depend on: the slice encoder, and how slices are prepared."""
+    input_hash = hashlib.sha256(repr(model.config.input).encode()).hexdigest()[:8]
+    return f"{model.slice_encoder.weights_hash()}-{input_hash}"
 
 
-def _attributes(name: str, likely: NDArray[np.float32]) -> frozenset[str]:
-    """Those likelier than not, of those that the finding can have: one degree, and with a lobe its side."""
+def _attributes(name: str, probabilities: NDArray[np.float32]) -> frozenset[str]:
+    """Returns the probable attributes of those the finding can have: one degree, and with a lobe its side."""
     allowed = allowed_attributes(name)
-    odds = {word: float(odd) for word, odd in zip(ATTRIBUTES, likely, strict=True) if word in allowed}
-    chosen = {word for word in SIDES + LOBES if odds.get(word, 0.0) > _EVEN_ODDS}
+    probability = {word: float(value) for word, value in zip(ATTRIBUTES, probabilities, strict=True) if word in allowed}
+    chosen = {word for word in SIDES + LOBES if probability.get(word, 0.0) > _EVEN_ODDS}
     chosen |= {side for side in SIDES for lobe in LOBES if lobe in chosen and lobe.startswith(side)}
-    degree = max(DEGREES, key=lambda word: odds.get(word, 0.0))
-    if odds.get(degree, 0.0) > _EVEN_ODDS:
+    degree = max(DEGREES, key=lambda word: probability.get(word, 0.0))
+    if probability.get(degree, 0.0) > _EVEN_ODDS:
         chosen.add(degree)
     return frozenset(chosen)
 

@@ -1,10 +1,10 @@
-"""A draft cut into sentences, and which slices each of them rests on: slices are hidden and it is scored again.
+"""Finds the slices on which each sentence of a draft rests: slices are masked and the sentence is scored again.
 
-First whole zones are hidden, then single places inside the zones that matter most and where the findings head looked,
+First whole zones are masked, then single slices inside the zones that matter most and where the findings head attended,
 so that long studies cost little more than short ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,251 +13,197 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msvlm.batch import StudyBatch, TextBatch
-from msvlm.data.text import IGNORED_LABEL, ReportText, Section, SentenceSpan
-from msvlm.findings import Certainty, FindingStatement
-from msvlm.labeling import label_sentence
+from msvlm.data.text import IGNORED_LABEL, DraftSentence, ReportText
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import FAINT_NATS
+from msvlm.reporting.drafting import Draft
 
 ZONES = 12
-PLACES = 36
-PLACES_A_SENTENCE = 3
-HIDDEN_MM = 6.0
-"""A slice is hidden with all slices of its series that lie no farther than this from it, and one neighbour at least."""
+CANDIDATES = 36
+SLICES_PER_SENTENCE = 3
+MASKED_MM = 6.0
+"""A slice is masked together with all slices of its series within this distance, and at least its two neighbours."""
 
 _NUMBERS_AT_ONCE = 2**24
-"""Scores are computed for as many hidings at once as keep the largest tensor below this many numbers."""
+"""So many maskings are scored at once that the largest tensor holds fewer numbers than this."""
 
 Score = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
-"""Which slices are hidden (hidings, slices) -> log-probability of each sentence, in nats (hidings, sentences)."""
+"""Which slices are masked (maskings, slices) -> log-probability of each sentence in nats (maskings, sentences)."""
 
 
 @dataclass(frozen=True)
-class WrittenSentence:
-    """One sentence of a draft.
+class SentenceEvidence:
+    """One sentence of a draft with the slices on which it rests.
 
     Attributes:
-        span: its text, its section, and its tokens.
-        statements: what it says of findings, by the rule labeler.
+        sentence: the sentence.
+        slices: indices of slices in the study's batch, strongest first.
+        log_probability_drops_nats: how much the log-probability of the sentence falls when that slice and its
+            neighbours are masked. Where no slice by itself matters, the slice with the most attention of the findings
+            head is given, and its drop is below `FAINT_NATS`.
+        mean_token_probability: geometric mean of the probabilities of the sentence's tokens, nothing masked.
     """
 
-    span: SentenceSpan
-    statements: tuple[FindingStatement, ...]
-
-    @property
-    def is_impression(self) -> bool:
-        """Whether it stands in the impression, else in the findings."""
-        return self.span.section is Section.IMPRESSION
-
-    @property
-    def stated(self) -> tuple[FindingStatement, ...]:
-        """What it calls present or possible."""
-        return tuple(item for item in self.statements if item.certainty is not Certainty.ABSENT)
-
-    @property
-    def subject(self) -> FindingStatement | None:
-        """The finding that it is about: the first that it calls present or possible, else the first that it denies."""
-        return next(iter(self.stated + self.statements), None)
-
-
-def cut(text: ReportText, report: str) -> tuple[WrittenSentence, ...]:
-    """The sentences of a draft, findings before impression, in reading order."""
-    return tuple(WrittenSentence(span, label_sentence(span.text)) for span in text.sentence_spans(report))
-
-
-@dataclass(frozen=True)
-class ScoredSentence:
-    """A sentence whose grounds are sought.
-
-    Attributes:
-        statements: what it says of findings.
-        slice_preferences: (slices,), how much the findings head looked at each slice for what the sentence states;
-            None where it states no finding.
-    """
-
-    statements: tuple[FindingStatement, ...]
-    slice_preferences: NDArray[np.floating] | None = None
-
-    @property
-    def is_positive(self) -> bool:
-        """Whether it says of any finding that it is there, or may be."""
-        return any(statement.certainty is not Certainty.ABSENT for statement in self.statements)
-
-
-@dataclass(frozen=True)
-class Grounds:
-    """What one sentence rests on.
-
-    Attributes:
-        slices: indices into the batch's slices, strongest first.
-        drops_nats: how much the sentence's log-probability falls where that slice and its neighbours are hidden; below
-            `FAINT_NATS` where no slice by itself matters, for the one that the findings head looked at most.
-    """
-
+    sentence: DraftSentence
     slices: tuple[int, ...]
-    drops_nats: tuple[float, ...]
+    log_probability_drops_nats: tuple[float, ...]
+    mean_token_probability: float
 
 
-def find_grounds(batch: StudyBatch, sentences: tuple[ScoredSentence, ...], score: Score) -> tuple[Grounds, ...]:
-    """The grounds of each sentence of one study's answer; none where no slice matters and the head preferred none."""
+def find_evidence(model: MsVlm, text: ReportText, batch: StudyBatch, draft: Draft) -> tuple[SentenceEvidence, ...]:
+    """Returns the sentences of a draft in reading order with their evidence; `batch` is its one study, encoded."""
+    sentences = text.draft_sentences(draft.text)
+    names = model.config.findings_head.findings
+    attention = [_attention(sentence, draft.slice_attention, names) for sentence in sentences]
+    scorer = SentenceScorer(model, text, batch, draft.cues, draft.text)
+    return search_evidence(batch, sentences, attention, scorer)
+
+
+def search_evidence(
+    batch: StudyBatch,
+    sentences: Sequence[DraftSentence],
+    attention: Sequence[NDArray[np.floating] | None],
+    score: Score,
+) -> tuple[SentenceEvidence, ...]:
+    """Searches the slices whose masking makes each sentence less probable.
+
+    Args:
+        batch: the study.
+        sentences: its sentences.
+        attention: for each sentence (slices,), the attention of the findings head for what it states; None where it
+            states no finding.
+        score: scores the sentences with some slices masked.
+    """
     if not sentences:
         return ()
     slices = len(batch.study_index)
-    whole = score(np.zeros((1, slices), dtype=bool))
+    unmasked = score(np.zeros((1, slices), dtype=bool))
     zones = np.array_split(np.arange(slices), min(ZONES, slices))
-    hidden = np.zeros((len(zones), slices), dtype=bool)
+    masked = np.zeros((len(zones), slices), dtype=bool)
     for zone, members in enumerate(zones):
-        hidden[zone, members] = True
-    near = _nearness(batch)
-    places = _candidates(sentences, near, zones, whole - score(hidden))
-    drops = whole - score(near[places])
-    return tuple(_grounds(places, drops[:, index], sentence) for index, sentence in enumerate(sentences))
+        masked[zone, members] = True
+    together = _masked_together(batch)
+    candidates = _candidates(attention, together, zones, unmasked - score(masked))
+    drops = unmasked - score(together[candidates])
+    found = []
+    for index, sentence in enumerate(sentences):
+        kept = _strongest(candidates, drops[:, index], attention[index])
+        tokens = sentence.end_token - sentence.first_token
+        found.append(
+            SentenceEvidence(
+                sentence,
+                tuple(int(candidates[rank]) for rank in kept),
+                tuple(float(drops[rank, index]) for rank in kept),
+                float(np.exp(unmasked[0, index] / tokens)),
+            )
+        )
+    return tuple(found)
 
 
-def _grounds(places: NDArray[np.int64], drops: NDArray[np.float64], sentence: ScoredSentence) -> Grounds:
-    order = np.argsort(-drops, kind="stable")[:PLACES_A_SENTENCE]
+def _strongest(
+    candidates: NDArray[np.int64], drops: NDArray[np.float64], attention: NDArray[np.floating] | None
+) -> list[int]:
+    """Returns which candidates are the evidence of one sentence, as indices into `candidates`, strongest first."""
+    order = np.argsort(-drops, kind="stable")[:SLICES_PER_SENTENCE].tolist()
     kept = [rank for rank in order if drops[rank] >= FAINT_NATS]
-    if not kept and sentence.is_positive and sentence.slice_preferences is not None:
-        kept = [int(np.argmax(sentence.slice_preferences[places]))]
-    return Grounds(tuple(int(places[rank]) for rank in kept), tuple(float(drops[rank]) for rank in kept))
+    if not kept and attention is not None:
+        kept = [int(np.argmax(attention[candidates]))]
+    return kept
 
 
 def _candidates(
-    sentences: tuple[ScoredSentence, ...],
-    near: NDArray[np.bool_],
+    attention: Sequence[NDArray[np.floating] | None],
+    together: NDArray[np.bool_],
     zones: list[NDArray[np.int64]],
     zone_drops: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Places worth hiding, ascending: what the head looked at for each sentence, then its best zone."""
-    wishes = []
-    for index, sentence in enumerate(sentences):
-        wish: list[int] = []
-        if sentence.is_positive and sentence.slice_preferences is not None:
-            by_preference = np.argsort(-sentence.slice_preferences, kind="stable")
-            wish += _spread(by_preference, near, PLACES_A_SENTENCE)
+    """Returns the slices to mask one by one, ascending: those with most attention, then those of the best zone."""
+    by_sentence = []
+    for index, weights in enumerate(attention):
+        own: list[int] = []
+        if weights is not None:
+            own += _apart(np.argsort(-weights, kind="stable"), together, SLICES_PER_SENTENCE)
         zone = zones[int(np.argmax(zone_drops[:, index]))]
-        wishes.append(wish + _spread(zone, near, len(zone)))
-    places: list[int] = []
-    for rank in range(max(len(wish) for wish in wishes)):
-        for wish in wishes:
-            if rank < len(wish) and wish[rank] not in places:
-                places.append(wish[rank])
-    return np.array(sorted(places[:PLACES]))
-
-
-def _spread(order: NDArray[np.int64], near: NDArray[np.bool_], count: int) -> list[int]:
-    """The first slices of an order that do not lie near one another."""
+        by_sentence.append(own + _apart(zone, together, len(zone)))
     chosen: list[int] = []
-    for place in order.tolist():
+    for rank in range(max(len(own) for own in by_sentence)):
+        for own in by_sentence:
+            if rank < len(own) and own[rank] not in chosen:
+                chosen.append(own[rank])
+    return np.array(sorted(chosen[:CANDIDATES]))
+
+
+def _apart(order: NDArray[np.int64], together: NDArray[np.bool_], count: int) -> list[int]:
+    """Returns the first slices of an order that are not masked together with one another."""
+    chosen: list[int] = []
+    for index in order.tolist():
         if len(chosen) == count:
             break
-        if not near[place, chosen].any():
-            chosen.append(place)
+        if not together[index, chosen].any():
+            chosen.append(index)
     return chosen
 
 
-def _nearness(batch: StudyBatch) -> NDArray[np.bool_]:
-    """(slices, slices): whether the second is hidden together with the first."""
+def _masked_together(batch: StudyBatch) -> NDArray[np.bool_]:
+    """(slices, slices): whether the second is masked together with the first."""
     series = batch.series_index.cpu().numpy()
     position_mm = batch.position_mm.cpu().numpy()
-    near = np.zeros((len(series), len(series)), dtype=bool)
+    together = np.zeros((len(series), len(series)), dtype=bool)
     for index in range(len(series)):
-        near[index] = np.linalg.norm(position_mm - position_mm[index], axis=1) <= HIDDEN_MM
-        near[index, max(0, index - 1) : index + 2] = True
-    return near & (series[:, None] == series[None, :])
+        together[index] = np.linalg.norm(position_mm - position_mm[index], axis=1) <= MASKED_MM
+        together[index, max(0, index - 1) : index + 2] = True
+    return together & (series[:, None] == series[None, :])
 
 
-@dataclass(frozen=True)
-class StudyDraft:
-    """What was drafted of one study.
-
-    Attributes:
-        cues: what the language model was told of the findings.
-        report: what it wrote.
-        slice_attention: (slices, findings), how much the findings head looked at each slice.
-    """
-
-    cues: str
-    report: str
-    slice_attention: NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class GroundedSentence:
-    """A sentence of a draft, what it rests on, and how likely the model finds its words: their geometric mean."""
-
-    written: WrittenSentence
-    grounds: Grounds
-    fluency: float
-
-
-def ground_draft(model: MsVlm, text: ReportText, batch: StudyBatch, draft: StudyDraft) -> tuple[GroundedSentence, ...]:
-    """The sentences of a draft in reading order, with their grounds; `batch` is its one study, encoded."""
-    written = cut(text, draft.report)
-    if not written:
-        return ()
-    scorer = SentenceScorer(model, text, batch, draft.cues, draft.report)
-    names = model.config.findings_head.findings
-    scored = tuple(ScoredSentence(one.statements, _preferences(one, draft.slice_attention, names)) for one in written)
-    fluency = np.exp(scorer(np.zeros((1, len(draft.slice_attention)), dtype=bool))[0] / scorer.lengths)
-    return tuple(
-        GroundedSentence(one, grounds, fluent)
-        for one, grounds, fluent in zip(written, find_grounds(batch, scored, scorer), fluency.tolist(), strict=True)
-    )
-
-
-def _preferences(
-    sentence: WrittenSentence, attention: NDArray[np.floating], names: tuple[str, ...]
+def _attention(
+    sentence: DraftSentence, slice_attention: NDArray[np.floating], names: tuple[str, ...]
 ) -> NDArray[np.floating] | None:
-    """(slices,): how much the findings head looked at each slice for what the sentence calls present."""
-    columns = [names.index(item.name) for item in sentence.stated if item.name in names]
-    return attention[:, columns].sum(axis=1) if columns else None
+    """(slices,): the attention of the findings head for what the sentence calls present or possible."""
+    columns = [names.index(item.name) for item in sentence.positive_statements if item.name in names]
+    return slice_attention[:, columns].sum(axis=1) if columns else None
 
 
 class SentenceScorer:
-    """How likely a model finds each sentence of one study's draft while it sees the study without some slices.
+    """Scores each sentence of one study's draft with some of its slices masked; a `Score`.
 
-    The draft is given token by token, and the cues stay those that it was written with: only the slices change.
-
-    Attributes:
-        lengths: (sentences,), in tokens.
+    The tokens of the draft are given, and the cues stay those of the prompt: only the slices change.
     """
 
     def __init__(self, model: MsVlm, text: ReportText, batch: StudyBatch, cues: str, report: str) -> None:
         self._model = model
         self._batch = batch
-        self._written = text.training_batch([cues], [report]).to(batch.study_index.device)
-        self._spans = text.sentence_spans(report)
-        self.lengths = np.array([span.end_token - span.first_token for span in self._spans])
-        numbers = self._written.input_ids.shape[1] * len(text.tokenizer) + _slice_numbers(batch)
+        self._text_batch = text.training_batch([cues], [report]).to(batch.study_index.device)
+        self._sentences = text.draft_sentences(report)
+        assert batch.slice_vectors is not None
+        numbers = self._text_batch.input_ids.shape[1] * len(text.tokenizer) + batch.slice_vectors.numel()
         self._at_once = max(1, _NUMBERS_AT_ONCE // numbers)
 
-    def __call__(self, hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Log-probability of each sentence, in nats, (hidings, sentences), for (hidings, slices)."""
-        starts = range(0, len(hidden), self._at_once)
-        return np.concatenate([self._score(hidden[start : start + self._at_once]) for start in starts])
+    def __call__(self, masked: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Returns the log-probability of each sentence in nats, (maskings, sentences), for (maskings, slices)."""
+        starts = range(0, len(masked), self._at_once)
+        return np.concatenate([self._score(masked[start : start + self._at_once]) for start in starts])
 
-    def _score(self, hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _score(self, masked: NDArray[np.bool_]) -> NDArray[np.float64]:
         with torch.inference_mode():
-            flat = torch.from_numpy(hidden.ravel()).to(self._batch.study_index.device)
-            reading = self._model.read(_repeated(self._batch, len(hidden)), flat)
-            assert reading.visual_tokens is not None, "a model without a language model scores no sentence"
-            one = self._written
-            rows = TextBatch(*(part.expand(len(hidden), -1) for part in (one.input_ids, one.attention_mask)))
-            logits = self._model.logits(reading.visual_tokens, rows)
-            of_tokens = self._of_report_tokens(logits).double().cpu().numpy()
-        return np.stack([of_tokens[:, span.first_token : span.end_token].sum(axis=1) for span in self._spans], axis=1)
+            flat = torch.from_numpy(masked.ravel()).to(self._batch.study_index.device)
+            reading = self._model.read(_repeat(self._batch, len(masked)), flat)
+            assert reading.visual_tokens is not None, "a model without a language model cannot score sentences"
+            one = self._text_batch
+            repeated = TextBatch(*(part.expand(len(masked), -1) for part in (one.input_ids, one.attention_mask)))
+            logits = self._model.logits(reading.visual_tokens, repeated)
+            scores = self._log_probabilities(logits).double().cpu().numpy()
+        return np.stack([scores[:, own.first_token : own.end_token].sum(axis=1) for own in self._sentences], axis=1)
 
-    def _of_report_tokens(self, logits: Tensor) -> Tensor:
-        """(hidings, report tokens): log-probability of each, which the position before it gives."""
-        assert self._written.labels is not None
-        places = torch.nonzero(self._written.labels[0] != IGNORED_LABEL)[:, 0]
-        wanted = self._written.labels[0, places].expand(len(logits), -1)
-        return torch.log_softmax(logits[:, places - 1].float(), dim=-1).gather(2, wanted[..., None])[..., 0]
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
+        """(maskings, report tokens): log-probability of each token of the report, from the position before it."""
+        assert self._text_batch.labels is not None
+        positions = torch.nonzero(self._text_batch.labels[0] != IGNORED_LABEL)[:, 0]
+        labels = self._text_batch.labels[0, positions].expand(len(logits), -1)
+        return torch.log_softmax(logits[:, positions - 1].float(), dim=-1).gather(2, labels[..., None])[..., 0]
 
 
-def _repeated(batch: StudyBatch, times: int) -> StudyBatch:
-    """A study several times over, as so many studies of one batch; its slices are encoded already."""
+def _repeat(batch: StudyBatch, times: int) -> StudyBatch:
+    """Returns a batch that holds one encoded study several times."""
     assert batch.slice_vectors is not None
     return StudyBatch(
         study_index=torch.arange(times, device=batch.study_index.device).repeat_interleave(len(batch.study_index)),
@@ -267,8 +213,3 @@ def _repeated(batch: StudyBatch, times: int) -> StudyBatch:
         role_index=batch.role_index.repeat(times),
         slice_vectors=batch.slice_vectors.repeat(times, 1, 1),
     )
-
-
-def _slice_numbers(batch: StudyBatch) -> int:
-    assert batch.slice_vectors is not None
-    return batch.slice_vectors.numel()

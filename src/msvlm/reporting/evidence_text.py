@@ -1,4 +1,4 @@
-"""The slices that a sentence rests on, in a reader's words: counted from 1, and by image number where it is known."""
+"""The evidence of a sentence as text: slices counted from 1, with image numbers where they are known."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ NO_SINGLE_SLICE = "no single slice changes this sentence"
 
 
 def evidence_text(sentence: Sentence) -> str:
-    """What a sentence rests on; empty where it denies something and rests on no slice.
+    """Returns the slices on which a sentence rests; empty where it states no finding and rests on no slice.
 
-    For example `s2 images 70, 64 (slices 31, 37 of 100)`. Where a sentence states something and no slice by itself
-    makes it less likely, that is said, and the slice is named that the findings head looked at most.
+    For example `s2 images 70, 64 (slices 31, 37 of 100)`. Where a sentence states a finding and no slice by itself
+    makes it less probable, the text says so and names the slice with the most attention of the findings head.
     """
-    grounds = [piece for piece in sentence.evidence if not piece.is_faint]
-    if grounds:
-        return "; ".join(place_text(pieces) for pieces in _by_series(grounds))
+    strong = [piece for piece in sentence.evidence if not piece.is_faint]
+    if strong:
+        return "; ".join(slices_text(pieces) for pieces in _by_series(strong))
     if sentence.evidence:
-        return f"{NO_SINGLE_SLICE}; looked at most: {place_text(sentence.evidence[:1])}"
-    return NO_SINGLE_SLICE if sentence.is_positive else ""
+        return f"{NO_SINGLE_SLICE}; most attention: {slices_text(sentence.evidence[:1])}"
+    return NO_SINGLE_SLICE if sentence.positive_findings else ""
 
 
-def place_text(pieces: Sequence[Evidence]) -> str:
-    """Some slices of one series, and how many it has where that is known."""
+def slices_text(pieces: Sequence[Evidence]) -> str:
+    """Returns the names of some slices of one series, with the number of its slices where it is known."""
     many = "s" if len(pieces) > 1 else ""
     slices = f"slice{many} {', '.join(str(piece.slice_index + 1) for piece in pieces)}"
     if pieces[0].slice_count is not None:
@@ -34,7 +34,7 @@ def place_text(pieces: Sequence[Evidence]) -> str:
 
 
 def _by_series(pieces: Sequence[Evidence]) -> list[list[Evidence]]:
-    of_series: dict[str, list[Evidence]] = {}
+    by_series: dict[str, list[Evidence]] = {}
     for piece in pieces:
-        of_series.setdefault(piece.series_key, []).append(piece)
-    return list(of_series.values())
+        by_series.setdefault(piece.series_key, []).append(piece)
+    return list(by_series.values())

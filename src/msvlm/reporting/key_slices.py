@@ -1,4 +1,4 @@
-"""One picture: the key slice of each positive finding, in the window that shows it, with its sentence under it."""
+"""Draws one picture: the key slice of each positive finding, in the window that shows it, above its sentence."""
 
 import textwrap
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, Certainty, label_of
+from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, label_of
 from msvlm.imaging.preprocess import to_display_orientation
-from msvlm.labeling import label_sentence
 from msvlm.report import Report, Sentence
-from msvlm.reporting.evidence_text import NO_SINGLE_SLICE, place_text
+from msvlm.reporting.evidence_text import NO_SINGLE_SLICE, slices_text
 from msvlm.study import Modality, Plane, Series, Study
 
 TILE_PIXELS = 288
@@ -20,37 +19,36 @@ _CAPTION_LINES = 5
 _LINE_PIXELS = 17
 _MARGIN = 10
 _SIDES = {Plane.AXIAL: ("R", "L"), Plane.CORONAL: ("R", "L"), Plane.SAGITTAL: ("A", "P")}
-"""What stands at the left and at the right edge of a slice that `to_display_orientation` shows."""
+"""Labels of the left and the right edge of a slice in display orientation."""
 
 
 @dataclass(frozen=True)
 class _KeySlice:
     title: str
-    place: tuple[str, ...]
+    slices: tuple[str, ...]
     sentence: str
     picture: Image.Image
 
 
 @dataclass(frozen=True)
 class KeyFinding:
-    """A positive finding, and the first sentence that states it and rests on a slice."""
+    """A positive finding, and the first sentence with evidence that states it."""
 
     finding: str
     sentence: Sentence
 
 
 def key_findings(report: Report) -> tuple[KeyFinding, ...]:
-    """Each positive finding that rests on a slice once, in reading order; a sentence may state several."""
+    """Returns each positive finding with evidence once, in reading order; a sentence may state several."""
     chosen: dict[str, KeyFinding] = {}
     for sentence in report.sentences:
-        if sentence.is_positive and sentence.evidence:
-            for finding in _stated(sentence):
-                chosen.setdefault(finding, KeyFinding(finding, sentence))
+        for finding in sentence.positive_findings if sentence.evidence else ():
+            chosen.setdefault(finding, KeyFinding(finding, sentence))
     return tuple(chosen.values())
 
 
 def draw_key_slices(report: Report, study: Study) -> Image.Image:
-    """The picture. The same report and study give the same pixels; without a positive finding it says so."""
+    """Draws the picture, or the words that there is no positive finding. The same input gives the same pixels."""
     by_key = {series.key: series for series in study.series}
     tiles = [_key_slice(key, by_key[key.sentence.evidence[0].series_key]) for key in key_findings(report)]
     columns = max(1, min(4, len(tiles)))
@@ -58,12 +56,12 @@ def draw_key_slices(report: Report, study: Study) -> Image.Image:
     tile_height = TILE_PIXELS + (_CAPTION_LINES + 1) * _LINE_PIXELS + _MARGIN
     width = max(columns, 2) * (TILE_PIXELS + _MARGIN) + _MARGIN
     warning = [OUTSIDE] if report.outside_training else []
-    told = [*textwrap.wrap(report.disclaimer, width // 7)[:2], *warning]
-    header = _LINE_PIXELS * max(2, len(told)) + _MARGIN
+    notices = [*textwrap.wrap(report.disclaimer, width // 7)[:2], *warning]
+    header = _LINE_PIXELS * max(2, len(notices)) + _MARGIN
     sheet = Image.new("L", (width, header + rows * tile_height if tiles else header + 3 * _LINE_PIXELS), 0)
     draw = ImageDraw.Draw(sheet)
     small, large = ImageFont.load_default(13), ImageFont.load_default(15)
-    for line, text in enumerate(told):
+    for line, text in enumerate(notices):
         draw.text((_MARGIN, 6 + line * _LINE_PIXELS), text, 255 if text == OUTSIDE else 200, small)
     if not tiles:
         draw.text((_MARGIN, header), "No positive finding was written.", 255, large)
@@ -72,15 +70,15 @@ def draw_key_slices(report: Report, study: Study) -> Image.Image:
         top = header + (index // columns) * tile_height
         sheet.paste(tile.picture, (left, top))
         draw.text((left, top + TILE_PIXELS + 2), tile.title, 255, large)
-        room = _CAPTION_LINES - len(tile.place)
+        room = _CAPTION_LINES - len(tile.slices)
         words = wrapped(tile.sentence, small, room)
-        for line, text in enumerate((*tile.place, *words)):
+        for line, text in enumerate((*tile.slices, *words)):
             draw.text((left, top + TILE_PIXELS + 4 + (line + 1) * _LINE_PIXELS), text, 200, small)
     return sheet
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most_lines: int) -> list[str]:
-    """The text in lines that are no wider than a tile, cut short with dots where there are too many."""
+    """Breaks text into lines no wider than a tile, shortened with dots where there are too many."""
     for characters in range(len(text) + 1, 0, -1):
         lines = textwrap.wrap(text, characters, max_lines=most_lines, placeholder=" ...")
         if all(font.getlength(line) <= TILE_PIXELS for line in lines):
@@ -88,19 +86,13 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most_
     return []
 
 
-def _stated(sentence: Sentence) -> list[str]:
-    """What a sentence is about first, then what else its words call present or possible."""
-    stated = [item.name for item in label_sentence(sentence.text) if item.certainty is not Certainty.ABSENT]
-    return list(dict.fromkeys([sentence.finding, *stated] if sentence.finding else stated))
-
-
 def _key_slice(key: KeyFinding, series: Series) -> _KeySlice:
     evidence = key.sentence.evidence[0]
     shown, slice_indices = to_display_orientation(series)
     index = int(np.flatnonzero(slice_indices == evidence.slice_index)[0])
-    place = (place_text([evidence]), *([NO_SINGLE_SLICE] if evidence.is_faint else []))
+    slices = (slices_text([evidence]), *([NO_SINGLE_SLICE] if evidence.is_faint else []))
     picture = _tile(shown, index, _window(key.finding, shown))
-    return _KeySlice(label_of(key.finding), place, key.sentence.text, picture)
+    return _KeySlice(label_of(key.finding), slices, key.sentence.text, picture)
 
 
 def _window(finding: str, series: Series) -> tuple[float, float]:
@@ -111,7 +103,7 @@ def _window(finding: str, series: Series) -> tuple[float, float]:
 
 
 def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Image:
-    """The slice in a square, its proportions those of the patient, black around it, its sides named."""
+    """Returns the slice in a black square, with the proportions of the patient and its sides labelled."""
     low, high = window
     grey: NDArray[np.uint8] = (np.clip((series.voxels[index] - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8)
     row_mm, column_mm = series.pixel_spacing_mm
@@ -122,8 +114,8 @@ def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Imag
     resized = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC)
     tile.paste(resized, ((TILE_PIXELS - size[0]) // 2, (TILE_PIXELS - size[1]) // 2))
     draw = ImageDraw.Draw(tile)
-    for side, place, anchor in zip(_SIDES[series.plane], (4, TILE_PIXELS - 4), ("lm", "rm"), strict=True):
+    for side, left, anchor in zip(_SIDES[series.plane], (4, TILE_PIXELS - 4), ("lm", "rm"), strict=True):
         draw.text(
-            (place, TILE_PIXELS // 2), side, 255, ImageFont.load_default(15), anchor, stroke_width=2, stroke_fill=0
+            (left, TILE_PIXELS // 2), side, 255, ImageFont.load_default(15), anchor, stroke_width=2, stroke_fill=0
         )
     return tile

@@ -1,7 +1,7 @@
-"""Does a series look like what the model was trained on? A distance of its slice vectors, and what its header says.
+"""Recognises series unlike the training data, by a distance of their slice vectors and by their headers.
 
 Method: Mahalanobis distance under probabilistic principal components (Tipping and Bishop, J R Stat Soc B 61:611, 1999)
-of each series' summary: the mean and the spread of its slice vectors. The vectors hold HU statistics where the slice
+of each series' summary: mean and standard deviation of its slice vectors. These contain HU statistics where the slice
 encoder appends them, so that a head or an abdomen differs in bone, air and fat before it differs in shape.
 """
 
@@ -20,9 +20,9 @@ from msvlm.study import Series
 FILE_NAME = "out_of_domain.safetensors"
 COMPONENTS = 32
 WITHIN_DEVIATIONS = 3.0
-"""How many standard deviations of the validation series' log distances count as within what was trained on.
+"""Number of standard deviations of the validation series' log distances that lie within the training domain.
 
-Not a quantile: that of some hundred series hangs on two of them, and other series of the same kind go far past it.
+Not a quantile: that of some hundred series depends on two of them, and other series of the same kind exceed it.
 """
 LEAST_SERIES = 20
 _SMALL = 1e-6
@@ -30,16 +30,16 @@ _SMALL = 1e-6
 
 @dataclass(frozen=True)
 class TrainingDomain:
-    """What a model was trained on.
+    """The training domain of a model: what its training series look like.
 
     Attributes:
         centre, scale: (features,), mean and standard deviation of the training series' summaries.
-        directions: (components, features), orthonormal, of the standardised summaries.
+        directions: (components, features), orthonormal principal directions of the standardised summaries.
         variances: (components,), along each direction.
-        residual_variance: of each feature, off all directions.
-        largest_distance: a series farther than this lies outside.
+        residual_variance: variance per feature orthogonal to all directions.
+        largest_distance: series at a larger distance lie outside.
         modalities: those of the training series.
-        body_part_words: a header that names a body part must hold one of these words; empty: any will do.
+        body_part_words: a body part named in a header must contain one of these words; where empty, any is accepted.
         trained_on: what the studies were, in a reader's words, for example `synthetic chest CT studies, not patients`.
     """
 
@@ -54,7 +54,7 @@ class TrainingDomain:
     trained_on: str = ""
 
     def distance(self, summary: NDArray[np.float32]) -> float:
-        """How far a series' summary lies from the training series; about 1 for one of them."""
+        """Returns the distance of a series' summary from the training series; about 1 for one of them."""
         standardised = (summary - self.centre) / self.scale
         along = self.directions @ standardised
         residual = float(standardised @ standardised - along @ along)
@@ -62,7 +62,7 @@ class TrainingDomain:
         return float(np.sqrt(squares / len(summary)))
 
     def reasons_outside(self, series: Series, summary: NDArray[np.float32]) -> tuple[str, ...]:
-        """Why this series lies outside what the model was trained on; empty where it does not."""
+        """Returns why a series lies outside the training domain; empty where it does not."""
         found = []
         if series.modality.value not in self.modalities:
             found.append(
@@ -80,7 +80,7 @@ class TrainingDomain:
         return tuple(found)
 
     def save(self, folder: Path) -> None:
-        """Writes the record into a model's folder."""
+        """Writes the domain into a model's folder."""
         arrays = {
             "centre": self.centre,
             "scale": self.scale,
@@ -99,10 +99,10 @@ class TrainingDomain:
 
     @classmethod
     def load(cls, folder: Path) -> "TrainingDomain | None":
-        """Reads the record of a model's folder; None where it has none.
+        """Reads the domain from a model's folder; None where it has none.
 
         Raises:
-            ModelError: the file is not such a record.
+            ModelError: the file cannot be read.
         """
         path = folder / FILE_NAME
         if not path.exists():
@@ -123,11 +123,11 @@ class TrainingDomain:
                     trained_on=words["trained_on"],
                 )
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{FILE_NAME} is not a record of a training domain ({error}); fit it again") from error
+            raise ModelError(f"{FILE_NAME} cannot be read as a training domain ({error}); fit it again") from error
 
 
 def summarise(slice_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(features,): mean, and spread, over a series' slice vectors (slices, tokens, width)."""
+    """(features,): mean and standard deviation over a series' slice vectors (slices, tokens, width)."""
     flat = slice_vectors.reshape(len(slice_vectors), -1).astype(np.float32)
     return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])
 
@@ -139,16 +139,16 @@ def fit_training_domain(
     body_part_words: tuple[str, ...],
     trained_on: str = "",
 ) -> TrainingDomain:
-    """Learns what is usual from summaries (series, features) of the training split; validation sets the limit.
+    """Fits the domain on summaries (series, features) of the training split; the validation split sets the limit.
 
     Raises:
-        DataError: too few series, or a value that is not a number.
+        DataError: too few series, or a value that is not finite.
     """
     for name, summaries in (("training", training), ("validation", validation)):
         if len(summaries) < LEAST_SERIES:
-            raise DataError(f"{len(summaries)} {name} series tell too little; {LEAST_SERIES} at least are wanted")
+            raise DataError(f"{len(summaries)} {name} series are too few; at least {LEAST_SERIES} are needed")
         if not np.isfinite(summaries).all():
-            raise DataError(f"a {name} summary holds a value that is not a number; prepare the studies again")
+            raise DataError(f"a {name} summary has a value that is not finite; prepare the studies again")
     centre = training.mean(axis=0)
     scale = np.maximum(training.std(axis=0), _SMALL)
     _, singular, directions = np.linalg.svd((training - centre) / scale, full_matrices=False)

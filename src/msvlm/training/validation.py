@@ -15,7 +15,7 @@ from msvlm.evaluation.baselines import best_thresholds
 from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
 from msvlm.evaluation.score_row import score_reports
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.reporting.drafting import draft
+from msvlm.reporting.drafting import draft_reports
 from msvlm.training.run_log import Score
 
 STUDIES_AT_ONCE = 8
@@ -38,7 +38,7 @@ def report_scores(
     texts: list[str] = []
     with evaluation_mode(model):
         for batch in _batches(model, dataset, accelerator, limit):
-            texts += draft(model, text, batch).texts
+            texts += [draft.text for draft in draft_reports(model, text, batch)]
     studies = dataset.studies[:limit]
     row = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
     assert row.agreement is not None and row.diversity is not None, "generated reports have both"
