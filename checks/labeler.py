@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.evaluation.bootstrap import PatientDraws
-from msvlm.evaluation.clinical_metrics import PresenceScores, presence_matrix, score_presence
+from msvlm.evaluation.bootstrap import PatientBootstrap
+from msvlm.evaluation.finding_metrics import PresenceScores, presence_matrix, score_presence
 from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
 from msvlm.labeling import label_report, label_sentence, split_sentences
 
@@ -79,8 +79,8 @@ def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[Label
 
 def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
     """Returns the scores of the rules' statements against the manual labels, with bootstrap intervals over reports."""
-    draws = PatientDraws.of([report.key for report in reports])
-    return score_presence(_labels(reports), presence_matrix(read), draws)
+    bootstrap = PatientBootstrap.of([report.key for report in reports])
+    return score_presence(_labels(reports), presence_matrix(read), bootstrap)
 
 
 def _labels(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:

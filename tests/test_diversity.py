@@ -1,6 +1,6 @@
 """A model that writes the same of everyone is seen."""
 
-from msvlm.evaluation.diversity import score_diversity
+from msvlm.evaluation.text_metrics.diversity import score_diversity
 
 
 def test_distinct_reports_are_counted_without_regard_to_blanks_and_case() -> None:

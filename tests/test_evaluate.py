@@ -1,6 +1,7 @@
-"""A model is scored on held-out studies beside trivial answers, and what it wrote is kept."""
+"""A model is scored on held-out studies beside baselines, and its reports are saved."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from msvlm.data.manifest import ManifestStudy, read_manifest, write_manifest
 from msvlm.data.prepared import PreparedStore
 from msvlm.data.text import split_report
 from msvlm.errors import ConfigError, DataError, InputMismatchError
-from msvlm.evaluation.evaluate import evaluate
-from msvlm.evaluation.scoreboard import Evaluation
-from msvlm.findings import CHEST_FINDING_NAMES
+from msvlm.evaluation.evaluate import evaluate, keep_one_reconstruction
+from msvlm.evaluation.tables import Evaluation
+from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
@@ -31,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """manifest.jsonl and the folder `prepared`: every second patient has a nodule on slices 2 and 3, and is bright."""
+    """Returns manifest.jsonl and `prepared`; every second patient is bright and has a nodule on slices 2 and 3."""
     folder = tmp_path_factory.mktemp("data")
     store = PreparedStore.create(folder / "prepared", INPUT, (2, 2))
     studies = []
@@ -44,9 +45,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _lesions(is_there: bool) -> np.ndarray:
+def _lesions(has_nodule: bool) -> np.ndarray:
     regions = np.zeros((10, len(CHEST_FINDING_NAMES), 2, 2), dtype=bool)
-    regions[2:4, CHEST_FINDING_NAMES.index("lung_nodule")] = is_there
+    regions[2:4, CHEST_FINDING_NAMES.index("lung_nodule")] = has_nodule
     return regions
 
 
@@ -60,12 +61,12 @@ def evaluation(model: Path, data: Path, output: Path) -> Evaluation:
     return evaluate(model, data / "manifest.jsonl", data / "prepared", output)
 
 
-def f1(evaluation: Evaluation, row: str, finding: str) -> float:
-    return evaluation.row(row).scores.findings[CHEST_FINDING_NAMES.index(finding)].f1
+def f1(evaluation: Evaluation, system: str, finding: str) -> float:
+    return evaluation.system(system).presence.findings[CHEST_FINDING_NAMES.index(finding)].f1
 
 
-def test_the_rows_that_a_score_must_be_read_beside_are_there(evaluation: Evaluation) -> None:
-    assert [row.name for row in evaluation.rows] == [
+def test_all_systems_are_scored(evaluation: Evaluation) -> None:
+    assert [system.name for system in evaluation.systems] == [
         "generated report",
         "findings head",
         "no image",
@@ -78,8 +79,8 @@ def test_the_rows_that_a_score_must_be_read_beside_are_there(evaluation: Evaluat
     assert (evaluation.studies, evaluation.patients) == (6, 6)
 
 
-def test_trivial_rows_score_what_they_must(evaluation: Evaluation) -> None:
-    assert evaluation.row("all negative").scores.macro_f1.value == 0.0
+def test_trivial_systems_score_what_they_must(evaluation: Evaluation) -> None:
+    assert evaluation.system("all negative").presence.macro_f1.value == 0.0
     assert f1(evaluation, "all positive", "lung_nodule") == pytest.approx(2 * 0.5 / 1.5)
     assert f1(evaluation, "commonest report", "lung_nodule") == pytest.approx(2 * 0.5 / 1.5)
     assert f1(evaluation, "HU ridge", "lung_nodule") == 1.0
@@ -90,11 +91,11 @@ def test_a_model_that_learned_the_studies_beats_itself_without_their_image(evalu
     assert f1(evaluation, "findings head", "lung_nodule") == 1.0
     assert f1(evaluation, "no image", "lung_nodule") < 1.0
     assert f1(evaluation, "another patient's image", "lung_nodule") < 1.0
-    areas = evaluation.row("findings head").areas
+    areas = evaluation.system("findings head").auc
     assert areas is not None and areas.findings[CHEST_FINDING_NAMES.index("lung_nodule")] == 1.0
 
 
-def test_what_was_written_is_kept_beside_what_is_true(evaluation: Evaluation, output: Path) -> None:
+def test_reports_are_saved_beside_their_references(evaluation: Evaluation, output: Path) -> None:
     lines = [json.loads(line) for line in (output / "reports.jsonl").read_text().splitlines()]
     assert [line["true"] for line in lines] == [NODULE_REPORT, CLEAR_REPORT] * 3
     assert [line["generated"] for line in lines] == [NODULE_REPORT, CLEAR_REPORT] * 3
@@ -104,6 +105,16 @@ def test_what_was_written_is_kept_beside_what_is_true(evaluation: Evaluation, ou
     assert (output / "scores.txt").read_text() == evaluation.to_text()
     assert (output / "scores.csv").read_text() == evaluation.to_csv()
     assert Image.open(output / "scores.png").width == 1200
+
+
+def test_without_matplotlib_everything_but_the_picture_is_written(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    evaluate(model, data / "manifest.jsonl", data / "prepared", tmp_path, limit=1, evidence_studies=0)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"scores.txt", "scores.json", "scores.csv", "reports.jsonl"}
+    assert caplog.messages == ['scores.png is not drawn: matplotlib is not installed; run: pip install "msvlm[eval]"']
 
 
 def test_slice_vectors_from_disk_give_the_same_drafts(
@@ -119,7 +130,7 @@ def test_slice_vectors_from_disk_give_the_same_drafts(
     from_disk = evaluate(
         model, data / "manifest.jsonl", data / "prepared", tmp_path / "scores", vectors=tmp_path / "vectors"
     )
-    assert from_disk.row("generated report") == evaluation.row("generated report")
+    assert from_disk.system("generated report") == evaluation.system("generated report")
 
 
 def test_studies_that_are_not_prepared_are_named(model: Path, data: Path, tmp_path: Path) -> None:
@@ -129,12 +140,12 @@ def test_studies_that_are_not_prepared_are_named(model: Path, data: Path, tmp_pa
     evaluation = evaluate(model, tmp_path / "manifest.jsonl", data / "prepared", tmp_path, limit=3)
     assert evaluation.not_prepared == ("lost",)
     assert evaluation.studies == 2
-    assert "not scored, as they are not prepared: lost" in evaluation.to_text()
+    assert "not scored, not prepared: lost" in evaluation.to_text()
     with pytest.raises(DataError, match="none of 1 test studies is prepared"):
         evaluate(model, tmp_path / "manifest.jsonl", data / "prepared", tmp_path, limit=1)
 
 
-def test_a_row_that_too_few_patients_allow_no_one_to_make_is_left_out_with_its_reason(
+def test_another_patients_image_is_left_out_with_its_reason_where_patients_are_too_few(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     studies = [
@@ -143,24 +154,24 @@ def test_a_row_that_too_few_patients_allow_no_one_to_make_is_left_out_with_its_r
     ]
     write_manifest(tmp_path / "m.jsonl", [*studies[:-1], replace(studies[-1], patient="two")])
     evaluation = evaluate(model, tmp_path / "m.jsonl", data / "prepared", tmp_path / "scores")
-    assert "another patient's image" not in [row.name for row in evaluation.rows]
-    assert [item.name for item in evaluation.rows_left_out] == ["another patient's image"]
-    assert "left out: 5 of 6 studies are one patient's" in (tmp_path / "scores" / "scores.txt").read_text()
+    assert "another patient's image" not in [system.name for system in evaluation.systems]
+    assert [item.name for item in evaluation.systems_left_out] == ["another patient's image"]
+    assert "left out: 5 of 6 studies belong to one patient" in (tmp_path / "scores" / "scores.txt").read_text()
     assert len((tmp_path / "scores" / "reports.jsonl").read_text().splitlines()) == 6
 
 
-def test_rows_that_learn_from_training_studies_are_left_out_with_their_reasons_where_there_are_none(
+def test_baselines_that_need_training_studies_are_left_out_with_their_reasons_where_there_are_none(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     studies = read_manifest(data / "manifest.jsonl").split("test")
     write_manifest(tmp_path / "m.jsonl", studies)
     evaluation = evaluate(model, tmp_path / "m.jsonl", data / "prepared", tmp_path / "scores")
-    reasons = {item.name: item.reason for item in evaluation.rows_left_out}
+    reasons = {item.name: item.reason for item in evaluation.systems_left_out}
     assert reasons == {
         "commonest report": "the manifest has no training study",
-        "HU ridge": "0 training and 0 validation studies are prepared; it learns from both",
+        "HU ridge": "0 training and 0 validation studies are prepared; it needs both",
     }
-    assert not set(reasons) & {row.name for row in evaluation.rows}
+    assert not set(reasons) & {system.name for system in evaluation.systems}
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -175,7 +186,7 @@ def test_slices_prepared_for_another_model_are_refused(model: Path, data: Path, 
         evaluate(model, data / "manifest.jsonl", tmp_path / "other", tmp_path)
 
 
-def test_the_evidence_of_studies_with_masks_is_held_against_them(evaluation: Evaluation) -> None:
+def test_evidence_is_compared_with_lesion_masks(evaluation: Evaluation) -> None:
     evidence = evaluation.evidence
     assert evidence is not None and evidence.overall is not None
     assert evidence.studies == 6
@@ -184,14 +195,14 @@ def test_the_evidence_of_studies_with_masks_is_held_against_them(evaluation: Eva
     assert [one.finding for one in evidence.findings] == ["lung_nodule"]
 
 
-def test_the_calibration_of_the_head_is_told_for_each_of_its_findings(evaluation: Evaluation) -> None:
+def test_the_head_is_calibrated_finding_by_finding(evaluation: Evaluation) -> None:
     calibration = evaluation.calibration
     assert calibration is not None and calibration.names == CHEST_FINDING_NAMES
     assert sum(one.count for one in calibration.bins) == 6 * len(CHEST_FINDING_NAMES)
     assert 0.0 <= calibration.error < 0.2
 
 
-def test_evidence_is_sought_of_as_many_studies_as_asked_for(model: Path, data: Path, tmp_path: Path) -> None:
+def test_evidence_is_scored_on_the_requested_number_of_studies(model: Path, data: Path, tmp_path: Path) -> None:
     arguments = (model, data / "manifest.jsonl", data / "prepared", tmp_path)
     one = evaluate(*arguments, evidence_studies=1).evidence
     assert one is not None and one.studies == 1
@@ -202,7 +213,7 @@ def test_evidence_is_sought_of_as_many_studies_as_asked_for(model: Path, data: P
         evaluate(*arguments, limit=0)
 
 
-def test_other_reconstructions_of_a_study_are_not_scored_again_and_named(
+def test_other_reconstructions_of_a_study_are_named_and_not_scored(
     evaluation: Evaluation, model: Path, data: Path, tmp_path: Path
 ) -> None:
     studies = read_manifest(data / "manifest.jsonl").studies
@@ -214,8 +225,8 @@ def test_other_reconstructions_of_a_study_are_not_scored_again_and_named(
             store.write(replace(store.read(study.key), key=key), None)
     found = evaluate(model, tmp_path / "m.jsonl", data / "prepared", tmp_path / "scores")
     assert [item.name for item in found.reconstructions] == ["study999", "study998"]
-    assert (found.studies, found.row("generated report")) == (6, evaluation.row("generated report"))
-    assert "other reconstructions of studies that are: study999, study998" in found.to_text()
+    assert (found.studies, found.system("generated report")) == (6, evaluation.system("generated report"))
+    assert "other reconstructions of scored studies: study999, study998" in found.to_text()
 
 
 def test_a_model_is_compared_with_another_on_the_same_studies(
@@ -225,7 +236,41 @@ def test_a_model_is_compared_with_another_on_the_same_studies(
     found = evaluate(*arguments, evidence_studies=0, against=output).against
     assert found is not None and found.other == evaluation.model
     assert (found.macro_f1.value, found.p_value) == (0.0, 1.0)
-    with pytest.raises(DataError, match="it alone has 3 of them"):
+    with pytest.raises(DataError, match="only it has 3 of them"):
         evaluate(*arguments, limit=3, against=output)
-    with pytest.raises(DataError, match=r"nowhere holds no reports.jsonl"):
+    with pytest.raises(DataError, match=r"nowhere has no reports.jsonl"):
         evaluate(*arguments, against=tmp_path / "nowhere")
+
+
+def _listed(
+    key: str, patient: str = "p1", findings: str = "A nodule.", nodule: Certainty | None = None
+) -> ManifestStudy:
+    truth = (FindingStatement("lung_nodule", nodule),) if nodule is not None else None
+    return ManifestStudy(key, patient, "test", ("none",), findings, truth=truth)
+
+
+def test_one_reconstruction_is_scored_and_the_others_are_named() -> None:
+    kept, left_out = keep_one_reconstruction(
+        [_listed("a_2"), _listed("b_1", "p2"), _listed("a_1", findings="A  nodule.\n")]
+    )
+    assert [study.key for study in kept] == ["b_1", "a_1"]
+    assert [item.name for item in left_out] == ["a_2"]
+    assert "the same report as a_1" in left_out[0].reason
+
+
+def test_another_report_or_another_truth_or_no_report_is_another_study() -> None:
+    studies = [
+        _listed("a"),
+        _listed("b", findings="No nodule."),
+        _listed("c", nodule=Certainty.PRESENT),
+        _listed("d", nodule=Certainty.ABSENT),
+        _listed("e", findings=""),
+        _listed("f", findings=""),
+    ]
+    assert keep_one_reconstruction(studies) == (tuple(studies), ())
+
+
+def test_the_kept_reconstruction_does_not_depend_on_the_order() -> None:
+    studies = [_listed("a_1"), _listed("a_2"), _listed("b_1", "p2"), _listed("b_2", "p2")]
+    kept = {study.key for study in keep_one_reconstruction(studies)[0]}
+    assert kept == {study.key for study in keep_one_reconstruction(studies[::-1])[0]} == {"a_1", "b_1"}

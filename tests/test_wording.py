@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from msvlm.evaluation.agreement import score_agreement
-from msvlm.evaluation.bootstrap import PatientDraws
-from msvlm.evaluation.clinical_metrics import presence_matrix, score_presence
+from msvlm.evaluation.bootstrap import PatientBootstrap
+from msvlm.evaluation.finding_metrics import presence_matrix, score_presence
+from msvlm.evaluation.location_metrics import score_locations
 from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.phantom.chest.chest_ct import ScanShape, draw_chest_ct
@@ -89,13 +89,13 @@ def test_presence_side_lobe_and_size_are_each_read_back() -> None:
     written = [_written(seed) for seed in range(500)]
     truth = [statements for statements, _ in written]
     read = [label_report(f"{report.findings_text} {report.impression_text}") for _, report in written]
-    draws = PatientDraws.of([str(seed) for seed in range(len(written))])
-    scores = score_presence(presence_matrix(truth), presence_matrix(read), draws)
-    assert min(finding.f1 for finding in scores.findings) >= 0.99, scores
-    places = score_agreement(truth, read, draws)
-    assert places.side is not None and places.lobe is not None
-    assert places.side.count > 1000 and places.lobe.count > 1000
-    assert places.side.value == places.lobe.value == 1.0
+    bootstrap = PatientBootstrap.of([str(seed) for seed in range(len(written))])
+    presence = score_presence(presence_matrix(truth), presence_matrix(read), bootstrap)
+    assert min(finding.f1 for finding in presence.findings) >= 0.99, presence
+    locations = score_locations(truth, read, bootstrap)
+    assert locations.side is not None and locations.lobe is not None
+    assert locations.side.count > 1000 and locations.lobe.count > 1000
+    assert locations.side.value == locations.lobe.value == 1.0
     sizes = [
         (stated.size_mm, other.size_mm)
         for statements, others in zip(truth, read, strict=True)

@@ -1,4 +1,4 @@
-"""What a score must be read beside: trivial reports, and ridge regression on hand-made HU statistics."""
+"""Baselines: trivial reports, another patient's image, and ridge regression on HU statistics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,10 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
+from msvlm.data.dataset import statements_of
+from msvlm.data.manifest import Manifest, ManifestStudy
+from msvlm.data.prepared import PreparedStore
+from msvlm.data.text import join_report
 from msvlm.errors import DataError
-from msvlm.evaluation.clinical_metrics import area_under_curve
+from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, presence_matrix
+from msvlm.evaluation.systems import (
+    ALL_NEGATIVE,
+    ALL_POSITIVE,
+    COMMONEST_REPORT,
+    HU_RIDGE,
+    SystemOutput,
+    output_of_texts,
+)
+from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
+from msvlm.study import LeftOut
 
 CELL_GRID = (6, 8)
 """Cells of a slice, rows and columns."""
@@ -18,37 +36,66 @@ ZONES = 5
 RIDGE_PENALTIES = (10.0, 100.0, 1000.0, 10000.0, 100000.0)
 
 
+def trivial_systems(manifest: Manifest, studies: int) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
+    """Returns all negative, all positive and the commonest training report, for a number of studies.
+
+    The second value names the system that is left out, with the reason.
+    """
+    nothing = np.zeros((studies, len(CHEST_FINDING_NAMES)), dtype=bool)
+    outputs = [SystemOutput(ALL_NEGATIVE, nothing), SystemOutput(ALL_POSITIVE, ~nothing)]
+    training = _split(manifest, "train")
+    if not training:
+        return outputs, (LeftOut(COMMONEST_REPORT, "the manifest has no training study"),)
+    commonest = commonest_report([join_report(study.findings, study.impression) for study in training])
+    return [*outputs, output_of_texts(COMMONEST_REPORT, (commonest,) * studies)], ()
+
+
+def ridge_system(
+    manifest: Manifest, store: PreparedStore, studies: Sequence[ManifestStudy]
+) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
+    """Returns the HU ridge; without prepared training and validation studies names it as left out, with the reason."""
+    training, validation = (
+        [study for study in _split(manifest, split) if study.key in store] for split in ("train", "validation")
+    )
+    if not training or not validation:
+        counts = f"{len(training)} training and {len(validation)} validation studies are prepared"
+        return [], (LeftOut(HU_RIDGE, f"{counts}; it needs both"),)
+    ridge = fit_hu_ridge(_ridge_data(training, store), _ridge_data(validation, store))
+    features = _ridge_data(studies, store).features
+    return [SystemOutput(HU_RIDGE, ridge.predict(features), scores=ridge.scores(features))], ()
+
+
 def commonest_report(reports: Sequence[str]) -> str:
-    """The text that most of the reports share word for word; the earliest of those equally common."""
+    """Returns the most frequent text, blanks aside; the earliest of equally frequent ones."""
     if not reports:
-        raise DataError("no training report to take the commonest of; name a training split that has studies")
+        raise DataError("there are no training reports; give a training split with studies")
     return Counter(" ".join(report.split()) for report in reports).most_common(1)[0][0]
 
 
-def another_patients(patients: Sequence[str]) -> NDArray[np.int64]:
-    """(studies,): for each study the row of a study of another patient, no row twice.
+def studies_of_other_patients(patients: Sequence[str]) -> NDArray[np.int64]:
+    """Returns for each study the index of a study of another patient, (studies,), each index once.
 
-    A draft depends on nothing but its image, so what a model writes for these rows is what it writes when it is
-    given another patient's image.
+    A draft depends on the image alone, so the draft of that study is what the model writes when it is given another
+    patient's image.
 
     Raises:
-        DataError: more than half of the studies are one patient's.
+        DataError: more than half of the studies belong to one patient.
     """
-    order = sorted(range(len(patients)), key=lambda row: patients[row])
+    order = sorted(range(len(patients)), key=lambda study: patients[study])
     most = max(Counter(patients).values())
     if 2 * most > len(patients):
-        raise DataError(f"{most} of {len(patients)} studies are one patient's; no other patient's image for each")
-    rows = np.empty(len(patients), dtype=np.int64)
-    rows[order] = np.roll(order, -most)
-    return rows
+        raise DataError(f"{most} of {len(patients)} studies belong to one patient; too few images of other patients")
+    others = np.empty(len(patients), dtype=np.int64)
+    others[order] = np.roll(order, -most)
+    return others
 
 
 def hu_statistics(study: PreparedStudy, config: InputConfig) -> NDArray[np.float32]:
-    """Mean, maximum and standard deviation of every window in every cell of every zone, of the longest series.
+    """Returns mean, maximum and standard deviation per zone, window and cell of the longest series.
 
-    Order: (statistic, zone, window, cell), flat.
+    Flattened from (statistic, zone, window, cell).
     """
-    series = max(study.series, key=lambda one: len(one.intensities))
+    series = max(study.series, key=lambda series: len(series.intensities))
     channels = to_channels(series, config)
     slices, windows = channels.shape[:2]
     parts = [
@@ -71,79 +118,60 @@ class HuRidge:
     """Ridge regression of each finding on standardised HU statistics.
 
     Attributes:
-        mean, scale: (features,), of the training studies.
-        weights: (features, findings).
-        intercepts, thresholds: (findings,); a study has the finding where its score is above the threshold.
+        model: standardisation and regression, features (studies, features) -> scores (studies, findings).
+        thresholds: (findings,); a finding is predicted where its score is above the threshold.
     """
 
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    intercepts: NDArray[np.float64]
+    model: Pipeline
     thresholds: NDArray[np.float64]
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(studies, findings) for (studies, features): higher is more likely, not a probability."""
-        return (features - self.mean) / self.scale @ self.weights + self.intercepts
+        """Returns scores (studies, findings) of features (studies, features); higher is more likely, no probability."""
+        scores: NDArray[np.float64] = self.model.predict(features.astype(np.float64))
+        return scores
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """(studies, findings): which findings are said to be there."""
+        """Returns the predicted findings, (studies, findings)."""
         return self.scores(features) > self.thresholds
 
 
 @dataclass(frozen=True)
 class RidgeData:
-    """Studies to learn from or to choose by: `features` (studies, features), `presence` (studies, findings)."""
+    """Features (studies, features) and ground truth (studies, findings)."""
 
     features: NDArray[np.float32]
     presence: NDArray[np.bool_]
 
 
 def fit_hu_ridge(training: RidgeData, validation: RidgeData) -> HuRidge:
-    """Solves the ridge in closed form; penalty (by AUC) and threshold (by F1) of each finding come from validation."""
+    """Fits the ridge; for each finding the validation studies select the penalty (by AUC) and the threshold (by F1)."""
     if not len(training.features) or not len(validation.features):
         raise DataError(
             f"{len(training.features)} training and {len(validation.features)} validation studies for the HU ridge; "
             "both splits need studies"
         )
-    mean = training.features.mean(0, dtype=np.float64)
-    scale = np.maximum(training.features.std(0, dtype=np.float64), 1e-6)
-    standardised = (training.features - mean) / scale
-    intercepts = training.presence.mean(0, dtype=np.float64)
-    candidates = _ridge_weights(standardised, training.presence - intercepts)
-    seen = (validation.features - mean) / scale
-    areas = np.array([np.nan_to_num(area_under_curve(validation.presence, seen @ each)) for each in candidates])
-    best = areas.argmax(0)
-    weights = np.stack([candidates[choice][:, finding] for finding, choice in enumerate(best)], axis=1)
-    thresholds = best_thresholds(validation.presence, seen @ weights + intercepts)
-    return HuRidge(mean, scale, weights, intercepts, thresholds)
+    features = validation.features.astype(np.float64)
+    areas = [
+        np.nan_to_num(area_under_curve(validation.presence, _fit_ridge(training, penalty).predict(features)))
+        for penalty in RIDGE_PENALTIES
+    ]
+    model = _fit_ridge(training, np.array(RIDGE_PENALTIES)[np.array(areas).argmax(0)])
+    return HuRidge(model, best_thresholds(validation.presence, model.predict(features)))
 
 
-def _ridge_weights(features: NDArray[np.float64], targets: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """(features, findings) for each penalty; what is decomposed is as large as the fewer of studies and features."""
-    if len(features) > features.shape[1]:
-        eigenvalues, eigenvectors = np.linalg.eigh(features.T @ features)
-        projected = eigenvectors.T @ (features.T @ targets)
-        return [eigenvectors @ (projected / (eigenvalues + penalty)[:, None]) for penalty in RIDGE_PENALTIES]
-    eigenvalues, eigenvectors = np.linalg.eigh(features @ features.T)
-    projected = eigenvectors.T @ targets
-    return [features.T @ (eigenvectors @ (projected / (eigenvalues + penalty)[:, None])) for penalty in RIDGE_PENALTIES]
+def _fit_ridge(training: RidgeData, penalty: float | NDArray[np.float64]) -> Pipeline:
+    """Fits with one penalty, or with one for each finding."""
+    return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(
+        training.features.astype(np.float64), training.presence.astype(np.float64)
+    )
 
 
-def best_thresholds(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(findings,): the threshold of each finding that gives (studies, findings) the highest F1.
+def _ridge_data(studies: Sequence[ManifestStudy], store: PreparedStore) -> RidgeData:
+    progress = tqdm(studies, desc="HU statistics", unit="study", disable=None)
+    features = np.stack([hu_statistics(store.read(study.key), store.input_config) for study in progress])
+    return RidgeData(features, presence_matrix([statements_of(study) for study in studies]))
 
-    It lies midway between two scores; where no study has the finding, above all scores.
-    """
-    thresholds = np.empty(truth.shape[1])
-    for finding in range(truth.shape[1]):
-        order = np.argsort(-scores[:, finding], kind="stable")
-        ranked, hits = scores[order, finding], np.cumsum(truth[order, finding])
-        f1 = 2 * hits / (np.arange(1, len(order) + 1) + max(hits[-1], 1))
-        f1[:-1][ranked[:-1] == ranked[1:]] = -1.0
-        cut = int(f1.argmax())
-        if not hits[-1]:
-            thresholds[finding] = ranked[0] + 1.0
-        else:
-            thresholds[finding] = (ranked[cut] + ranked[cut + 1]) / 2 if cut + 1 < len(ranked) else ranked[cut] - 1.0
-    return thresholds
+
+def _split(manifest: Manifest, split: str) -> tuple[ManifestStudy, ...]:
+    """Returns the studies of a split, which may have none."""
+    return tuple(study for study in manifest.studies if study.split == split)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from msvlm.data.cues import CueErrors
 from msvlm.data.dataset import StudyDataset, to_finding_targets, to_study_batch
-from msvlm.evaluation.baselines import best_thresholds
+from msvlm.evaluation.finding_metrics import best_thresholds
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
 from msvlm.training.engine import TrainingData

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
 from msvlm.data.text import ReportText
-from msvlm.evaluation.baselines import best_thresholds
-from msvlm.evaluation.clinical_metrics import area_under_curve, macro_f1, presence_matrix
-from msvlm.evaluation.score_row import score_reports
+from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, macro_f1, presence_matrix
+from msvlm.evaluation.systems import score_reports
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.drafting import draft_reports
 from msvlm.training.run_log import Score
@@ -40,13 +39,13 @@ def report_scores(
         for batch in _batches(model, dataset, accelerator, limit):
             texts += [draft.text for draft in draft_reports(model, text, batch)]
     studies = dataset.studies[:limit]
-    row = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
-    assert row.agreement is not None and row.diversity is not None, "generated reports have both"
-    placed = (("side", row.agreement.side), ("lobe", row.agreement.lobe), ("size", row.agreement.size))
+    scores = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
+    assert scores.locations is not None and scores.diversity is not None, "generated reports have both"
+    placed = (("side", scores.locations.side), ("lobe", scores.locations.lobe), ("size", scores.locations.size))
     return (
-        Score("report_f1", row.scores.macro_f1.value),
+        Score("report_f1", scores.presence.macro_f1.value),
         *(Score(name, found.value) for name, found in placed if found is not None),
-        Score("distinct", row.diversity.distinct),
+        Score("distinct", scores.diversity.distinct),
     )
 
 

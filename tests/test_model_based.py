@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from msvlm.errors import DataError, MetricError
-from msvlm.evaluation.model_metrics import model_metric_scores
+from msvlm.evaluation.text_metrics.model_based import model_metric_scores
 
 STAND_IN = """
 class RadEval:

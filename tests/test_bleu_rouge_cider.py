@@ -1,4 +1,4 @@
-"""Texts invented here; values printed by the reference implementations, which need Java, on 2026-11-25:
+"""Scores of invented texts equal those of the reference implementations, which need Java, run on 2026-11-25:
 
 pycocoevalcap 1.2: `PTBTokenizer` (Stanford CoreNLP 3.4.1), `Bleu(4)`, `Rouge()`, `Cider()`, with the tokens it makes;
 METEOR 1.5, the jar in that package: `java -jar meteor-1.5.jar - - -stdio -l en -norm -m "exact stem" -w "1.0 0.6"`,
@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from msvlm.errors import DataError
-from msvlm.evaluation.meteor import align, meteor_score, meteor_statistics
-from msvlm.evaluation.report_tokens import coco_tokens, meteor_tokens
-from msvlm.evaluation.text_metrics import score_texts, text_statistics
+from msvlm.evaluation.text_metrics.bleu_rouge_cider import score_texts, text_statistics
+from msvlm.evaluation.text_metrics.meteor import align, meteor_score, meteor_statistics
+from msvlm.evaluation.text_metrics.tokens import coco_tokens, meteor_tokens
 
 GENERATED = (
     "The heart is enlarged (cardiothoracic ratio 0.58). Small bilateral pleural effusions are seen.",
@@ -62,7 +62,7 @@ def test_more_tokens_as_coco_caption_prints_them(text: str, tokens: str) -> None
     assert coco_tokens(text) == tokens.split()
 
 
-def test_meteor_cuts_tokens_further() -> None:
+def test_meteor_splits_tokens_further() -> None:
     text = "follow-up 1/3 -5 4.5 's n't -lrb- e.g. ct. 5 ct. then 1.5-2.0 ct."
     assert (
         " ".join(meteor_tokens(text.split())) == "follow up 1 / 3 -5 4.5 ' s n 't -lrb- eg ct . 5 ct. then 1.5 2.0 ct ."
@@ -82,7 +82,8 @@ def test_scores_equal_those_of_the_reference_implementations() -> None:
 
 
 def test_scores_of_each_study_equal_those_of_the_reference_implementations() -> None:
-    each = text_statistics(GENERATED, REFERENCES).of_each_study()
+    statistics = text_statistics(GENERATED, REFERENCES)
+    each = [statistics.scores(np.array([study])) for study in range(len(GENERATED))]
     assert [one.bleu_1 for one in each] == pytest.approx([0.466666667, 0.418782251, 0.81077272, 1.0, 0.0])
     assert [one.bleu_4 for one in each] == pytest.approx([4e-09, 4e-09, 0.519696402, 0.999999999, 0.0], abs=1e-9)
     assert [one.rouge_l for one in each] == pytest.approx([0.377942999, 0.399065421, 0.769716088, 1.0, 0.0])
@@ -128,7 +129,7 @@ def test_the_order_of_studies_does_not_matter() -> None:
     assert astuple(shuffled) == pytest.approx(astuple(score_texts(GENERATED, REFERENCES)))
 
 
-def test_scores_of_rows_equal_scoring_those_studies_anew() -> None:
+def test_scores_of_selected_studies_equal_scoring_them_again() -> None:
     statistics = text_statistics(GENERATED, REFERENCES)
     rows = np.array([2, 0, 2, 1])
     of_rows = statistics.scores(rows)
@@ -178,16 +179,16 @@ def test_an_alignment_uses_no_word_twice_and_matches_all_it_can() -> None:
         assert matched == exact
 
 
-def test_what_cannot_be_scored_is_refused() -> None:
+def test_texts_that_cannot_be_scored_are_refused() -> None:
     with pytest.raises(DataError, match="2 generated texts and references of 1 studies"):
         score_texts(["a", "b"], [["a"]])
     with pytest.raises(DataError, match="0 generated texts"):
         score_texts([], [])
-    with pytest.raises(DataError, match=r"row 1: 2 references, of which 1 without a word; leave it out"):
+    with pytest.raises(DataError, match=r"study at index 1: 2 references, 1 of them without a word; leave it out"):
         score_texts(["a", "b"], [["a"], ["b", " . "]])
-    with pytest.raises(DataError, match="row 0: 0 references"):
+    with pytest.raises(DataError, match="study at index 0: 0 references"):
         score_texts(["a"], [[]])
     with pytest.raises(DataError, match="put it into a list"):
         score_texts(["a"], ["a"])
-    with pytest.raises(DataError, match="no study is chosen"):
+    with pytest.raises(DataError, match="no study is selected"):
         text_statistics(["a"], [["a"]]).scores(np.array([], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""What a model answers to studies: drafts with and without their image, the findings head, the evidence of some."""
+"""Runs a model on studies: drafts with and without image, the findings head, and the evidence of some studies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,16 @@ from tqdm import tqdm
 
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import StudyDataset, StudySample, to_study_batch
-from msvlm.evaluation.calibration import Calibration, score_calibration
-from msvlm.evaluation.clinical_metrics import presence_matrix
-from msvlm.evaluation.evidence_agreement import TopSlice, top_slices
-from msvlm.evaluation.score_row import ANOTHER_IMAGE, FINDINGS_HEAD, GENERATED, NO_IMAGE, Answer, answer_of_texts
+from msvlm.evaluation.evidence_metrics import TopSlice, top_slices
+from msvlm.evaluation.finding_metrics import Calibration, presence_matrix, score_calibration
+from msvlm.evaluation.systems import (
+    ANOTHER_IMAGE,
+    FINDINGS_HEAD,
+    GENERATED,
+    NO_IMAGE,
+    SystemOutput,
+    output_of_texts,
+)
 from msvlm.findings import CHEST_FINDING_NAMES, Statements
 from msvlm.reporting.drafting import Draft, draft_reports
 from msvlm.reporting.evidence import find_evidence
@@ -24,18 +30,18 @@ STUDIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class ModelAnswers:
-    """A model's answers, study by study.
+class ModelOutputs:
+    """A model's outputs, study by study.
 
     Attributes:
-        names: of the findings that the head knows.
-        texts, blind_texts: the drafts; those written with every slice hidden.
-        statements: the findings head's answers.
-        probabilities: (studies, head's findings).
-        top_slices: what the evidence points at, of some studies with lesion masks.
-        grounded: which studies those are.
-        outside: how many studies have a series that does not look like what the model was trained on; None where the
-            model has no record of that.
+        names: findings of the head.
+        texts: the drafts.
+        blind_texts: the drafts with every slice masked.
+        statements: of the findings head.
+        probabilities: (studies, findings of the head).
+        top_slices: the strongest evidence, of some studies with lesion masks.
+        evidence_studies: indices of those studies.
+        outside: number of studies with a series outside the training domain; None where the model has no record of it.
     """
 
     names: tuple[str, ...]
@@ -44,23 +50,26 @@ class ModelAnswers:
     statements: tuple[Statements, ...]
     probabilities: NDArray[np.float32]
     top_slices: tuple[tuple[TopSlice, ...], ...]
-    grounded: tuple[int, ...]
+    evidence_studies: tuple[int, ...]
     outside: int | None
 
-    def rows(self, others: NDArray[np.int64] | None) -> list[Answer]:
-        """The rows that need the model; `others` (studies,) names for each study another patient's, if there is one."""
-        head = Answer(FINDINGS_HEAD, presence_matrix(self.statements), self.statements, scores=self._scores())
-        answers = [answer_of_texts(GENERATED, self.texts), head, answer_of_texts(NO_IMAGE, self.blind_texts)]
+    def systems(self, others: NDArray[np.int64] | None) -> list[SystemOutput]:
+        """Returns the systems that need the model.
+
+        `others` (studies,) is for each study the index of a study of another patient; None leaves that system out.
+        """
+        head = SystemOutput(FINDINGS_HEAD, presence_matrix(self.statements), self.statements, scores=self._scores())
+        outputs = [output_of_texts(GENERATED, self.texts), head, output_of_texts(NO_IMAGE, self.blind_texts)]
         if others is not None:
-            answers.append(answer_of_texts(ANOTHER_IMAGE, [self.texts[row] for row in others]))
-        return answers
+            outputs.append(output_of_texts(ANOTHER_IMAGE, [self.texts[other] for other in others]))
+        return outputs
 
     def calibration(self, truth: Sequence[Statements]) -> Calibration:
-        """The calibration of the head's probabilities."""
+        """Returns the calibration of the head's probabilities."""
         return score_calibration(presence_matrix(truth, self.names), self.probabilities, self.names)
 
     def _scores(self) -> NDArray[np.float32]:
-        """(studies, 18): a finding that the head does not know is as good as absent."""
+        """Returns probabilities (studies, 18), 0 for findings that the head does not have."""
         scores = np.zeros((len(self.texts), len(CHEST_FINDING_NAMES)), np.float32)
         for column, name in enumerate(self.names):
             if name in CHEST_FINDING_NAMES:
@@ -68,44 +77,44 @@ class ModelAnswers:
         return scores
 
 
-def answer_studies(reporter: Reporter, dataset: StudyDataset, evidence_studies: int) -> ModelAnswers:
-    """Reads every study of a dataset; seeks the evidence of the first `evidence_studies` that have lesion masks."""
+def run_model(reporter: Reporter, dataset: StudyDataset, evidence_studies: int) -> ModelOutputs:
+    """Reads every study of a dataset; computes the evidence of the first `evidence_studies` that have lesion masks."""
     texts: list[str] = []
     blind_texts: list[str] = []
     statements: list[Statements] = []
     probabilities: list[NDArray[np.float32]] = []
-    pointed: dict[int, tuple[TopSlice, ...]] = {}
+    evidence: dict[int, tuple[TopSlice, ...]] = {}
     outside = 0
     for samples, batch in _batches(dataset, reporter):
         drafts = draft_reports(reporter.model, reporter.text, batch)
         for study, sample in enumerate(samples):
-            if sample.regions is not None and len(pointed) < evidence_studies:
-                pointed[len(texts) + study] = _top_slices(reporter, batch.study(study), drafts[study], sample)
+            if sample.regions is not None and len(evidence) < evidence_studies:
+                evidence[len(texts) + study] = _top_slices(reporter, batch.study(study), drafts[study], sample)
         texts += [draft.text for draft in drafts]
         statements += [draft.statements for draft in drafts]
         probabilities += [draft.probabilities for draft in drafts]
         masked = torch.ones_like(batch.study_index, dtype=torch.bool)
         blind_texts += [draft.text for draft in draft_reports(reporter.model, reporter.text, batch, masked)]
         outside += _outside(reporter, batch) if reporter.domain is not None else 0
-    return ModelAnswers(
+    return ModelOutputs(
         names=reporter.model.config.findings_head.findings,
         texts=tuple(texts),
         blind_texts=tuple(blind_texts),
         statements=tuple(statements),
         probabilities=np.stack(probabilities),
-        top_slices=tuple(pointed.values()),
-        grounded=tuple(pointed),
+        top_slices=tuple(evidence.values()),
+        evidence_studies=tuple(evidence),
         outside=outside if reporter.domain is not None else None,
     )
 
 
 def _batches(dataset: StudyDataset, reporter: Reporter) -> Iterator[tuple[list[StudySample], StudyBatch]]:
-    """The studies in their order, whole, encoded, a few at a time."""
+    """Yields batches of whole, encoded studies in their order."""
     generator = np.random.default_rng(0)
     starts = range(0, len(dataset.studies), STUDIES_AT_ONCE)
     for start in tqdm(starts, desc="drafting", unit="batch", disable=None):
-        rows = range(start, min(start + STUDIES_AT_ONCE, len(dataset.studies)))
-        samples = [dataset.sample(row, None, generator) for row in rows]
+        indices = range(start, min(start + STUDIES_AT_ONCE, len(dataset.studies)))
+        samples = [dataset.sample(index, None, generator) for index in indices]
         batch = to_study_batch(samples, reporter.model.config.input).to(reporter.device)
         with torch.inference_mode():
             yield samples, batch if batch.slice_vectors is not None else reporter.model.encode(batch)
@@ -119,13 +128,13 @@ def _top_slices(reporter: Reporter, batch: StudyBatch, draft: Draft, sample: Stu
 
 
 def _outside(reporter: Reporter, batch: StudyBatch) -> int:
-    """How many of a batch's studies have a series that does not look like what the model was trained on."""
+    """Returns the number of a batch's studies with a series outside the training domain."""
     assert batch.slice_vectors is not None and reporter.domain is not None
     vectors = batch.slice_vectors.float().cpu().numpy()
     study_index, series_index = batch.study_index.cpu().numpy(), batch.series_index.cpu().numpy()
-    far = set()
+    outside = set()
     for study, series in set(zip(study_index.tolist(), series_index.tolist(), strict=True)):
         summary = summarise(vectors[(study_index == study) & (series_index == series)])
         if not reporter.domain.distance(summary) <= reporter.domain.largest_distance:
-            far.add(study)
-    return len(far)
+            outside.add(study)
+    return len(outside)

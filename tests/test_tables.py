@@ -1,4 +1,4 @@
-"""The tables, the JSON and the CSV tell the same numbers, and a reader finds them on a page."""
+"""Tables, JSON and CSV have the same numbers; the tables fit a page."""
 
 import csv
 import io
@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from msvlm.evaluation.bootstrap import Estimate, PatientDraws
-from msvlm.evaluation.calibration import score_calibration
-from msvlm.evaluation.evidence_agreement import TopSlice, score_evidence
-from msvlm.evaluation.paired_test import PairedDifference
-from msvlm.evaluation.score_row import ALL_POSITIVE, FINDINGS_HEAD, GENERATED, Answer, ScoredStudies, score_answer
-from msvlm.evaluation.score_row import answer_of_texts as of_texts
-from msvlm.evaluation.scoreboard import Evaluation
+from msvlm.evaluation.bootstrap import Estimate, PairedDifference, PatientBootstrap
+from msvlm.evaluation.evidence_metrics import TopSlice, score_evidence
+from msvlm.evaluation.finding_metrics import score_calibration
+from msvlm.evaluation.systems import ALL_POSITIVE, FINDINGS_HEAD, GENERATED, References, SystemOutput, score_system
+from msvlm.evaluation.systems import output_of_texts as of_texts
+from msvlm.evaluation.tables import Evaluation
 from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.study import LeftOut
 
@@ -30,30 +29,30 @@ def evaluation() -> Evaluation:
     truth = ((nodule,), (), (nodule,), (nodule,))
     scores = np.zeros((4, len(CHEST_FINDING_NAMES)))
     scores[:, NODULE] = [0.9, 0.5, 0.4, 0.8]
-    head = Answer(FINDINGS_HEAD, scores > 0.45, scores=scores)
-    answers = (of_texts(GENERATED, TEXTS), head, Answer(ALL_POSITIVE, np.ones_like(scores, dtype=bool)))
-    studies = ScoredStudies(truth, TEXTS, PatientDraws.of(PATIENTS))
+    head = SystemOutput(FINDINGS_HEAD, scores > 0.45, scores=scores)
+    outputs = (of_texts(GENERATED, TEXTS), head, SystemOutput(ALL_POSITIVE, np.ones_like(scores, dtype=bool)))
+    references = References(truth, TEXTS, PatientBootstrap.of(PATIENTS))
     hit, miss = TopSlice("lung_nodule", True, 0.1), TopSlice("lung_nodule", False, 0.3)
     return Evaluation(
         model="tiny",
         split="test",
         studies=4,
         patients=4,
-        rows=tuple(score_answer(answer, studies) for answer in answers),
+        systems=tuple(score_system(output, references) for output in outputs),
         evidence=score_evidence([(hit,), (miss,)], ["a", "b"]),
         calibration=score_calibration(scores > 0.45, scores, CHEST_FINDING_NAMES),
     )
 
 
-def test_the_tables_the_json_and_the_csv_tell_the_same_numbers(evaluation: Evaluation) -> None:
-    scores = evaluation.rows[0].scores
+def test_tables_json_and_csv_have_the_same_numbers(evaluation: Evaluation) -> None:
+    scores = evaluation.systems[0].presence
     macro, nodule = scores.macro_f1, scores.findings[NODULE]
     assert f"{macro.value:.3f} ({macro.low:.3f}-{macro.high:.3f})" in evaluation.to_text()
-    in_json = json.loads(evaluation.to_json())["rows"][0]["scores"]
+    in_json = json.loads(evaluation.to_json())["systems"][0]["presence"]
     assert (in_json["macro_f1"]["value"], in_json["findings"][NODULE]["f1_low"]) == (macro.value, nodule.f1_low)
     lines = list(csv.DictReader(io.StringIO(evaluation.to_csv())))
     assert len(lines) == 3 * (len(CHEST_FINDING_NAMES) + 2)
-    of = {line["finding"]: line for line in lines if line["answer"] == GENERATED}
+    of = {line["finding"]: line for line in lines if line["system"] == GENERATED}
     assert float(of["macro"]["f1"]) == pytest.approx(macro.value, abs=1e-4)
     assert float(of["micro"]["f1_low"]) == pytest.approx(scores.micro_f1.low, abs=1e-4)
     assert float(of["lung_nodule"]["f1_high"]) == pytest.approx(nodule.f1_high, abs=1e-4)
@@ -74,7 +73,7 @@ def test_crg_of_all_positive_is_printed_as_a_third(evaluation: Evaluation) -> No
     assert rows[2][: heading.index("CRG") + 3].split()[-1] == "0.333"
 
 
-def test_evidence_stands_beside_chance_and_nodules_beside_their_diameter(evaluation: Evaluation) -> None:
+def test_evidence_is_printed_with_chance_and_nodules_with_their_diameter(evaluation: Evaluation) -> None:
     text = evaluation.to_text()
     assert "top slice inside the lesion, 2 studies with masks" in text
     assert next(line for line in text.splitlines() if line.startswith("all focal")).split()[3:6] == ["1", "of", "2"]
@@ -83,22 +82,22 @@ def test_evidence_stands_beside_chance_and_nodules_beside_their_diameter(evaluat
     assert "calibration error of the findings head" in text
 
 
-def test_what_is_not_scored_is_named(evaluation: Evaluation) -> None:
+def test_studies_and_systems_that_are_not_scored_are_named(evaluation: Evaluation) -> None:
     keys = tuple(f"s{number}" for number in range(12))
-    told = replace(
+    changed = replace(
         evaluation,
         not_prepared=keys,
         reconstructions=(LeftOut("r2", "the same as r1"),),
-        rows_left_out=(LeftOut("another patient's image", "one patient only"),),
+        systems_left_out=(LeftOut("another patient's image", "one patient only"),),
     )
-    text = told.to_text()
+    text = changed.to_text()
     assert "not prepared: s0, s1, " in text and "s9 and 2 more" in text
-    assert "other reconstructions of studies that are: r2\n" in text
+    assert "other reconstructions of scored studies: r2\n" in text
     assert "another patient's image left out: one patient only" in text
-    assert json.loads(told.to_json())["not_prepared"] == list(keys), "the JSON names all"
+    assert json.loads(changed.to_json())["not_prepared"] == list(keys), "the JSON names all"
 
 
 def test_the_difference_from_another_model_stands_above_the_tables(evaluation: Evaluation) -> None:
     difference = PairedDifference("other 1a2b", Estimate(-0.0312, -0.06, 0.002, 4), 0.0721)
-    told = replace(evaluation, against=difference).to_text().split("\n\n")[0]
-    assert "macro F1 -0.031 against other 1a2b (-0.060 to +0.002, 95 % over patients; p = 0.0721)" in told
+    heading = replace(evaluation, against=difference).to_text().split("\n\n")[0]
+    assert "macro F1 -0.031 against other 1a2b (-0.060 to +0.002, 95 % over patients; p = 0.0721)" in heading

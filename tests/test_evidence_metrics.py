@@ -1,11 +1,11 @@
-"""The top slice of a sentence is held against the mask of what the sentence rightly states."""
+"""The top slice of a sentence is compared with the mask of the finding that it correctly states."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from msvlm.data.text import DraftSentence, Section
-from msvlm.evaluation.evidence_agreement import TopSlice, score_evidence, top_slices
+from msvlm.evaluation.evidence_metrics import TopSlice, score_evidence, top_slices
 from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, FindingStatement
 from msvlm.labeling import label_sentence
 from msvlm.reporting.evidence import SentenceEvidence
@@ -28,12 +28,12 @@ def _sentence(text: str, *slices: int) -> SentenceEvidence:
 
 
 @pytest.mark.parametrize(("slices", "is_inside"), [((3,), True), ((4, 0), True), ((0, 4), False), ((), False)])
-def test_the_top_slice_alone_decides(slices: tuple[int, ...], is_inside: bool) -> None:
+def test_only_the_strongest_slice_counts(slices: tuple[int, ...], is_inside: bool) -> None:
     found = top_slices([_sentence("There is a nodule.", *slices)], (NODULE,), _regions(lung_nodule=NODULE_SLICES))
     assert found == (TopSlice("lung_nodule", is_inside, 2 / SLICES),)
 
 
-def test_only_focal_findings_that_are_rightly_stated_and_have_a_mask_count() -> None:
+def test_only_correctly_stated_focal_findings_with_a_mask_count() -> None:
     effusion = FindingStatement("pleural_effusion", Certainty.PRESENT)
     sentences = [
         _sentence("No nodule.", 3),
@@ -49,20 +49,20 @@ def test_only_focal_findings_that_are_rightly_stated_and_have_a_mask_count() -> 
     assert top_slices([_sentence("A nodule.", 3)], (absent,), _regions(lung_nodule=NODULE_SLICES)) == ()
 
 
-def test_slices_drawn_blindly_lie_inside_as_often_as_chance_says() -> None:
+def test_random_slices_are_inside_as_often_as_by_chance() -> None:
     rng = np.random.default_rng(0)
     studies = []
     for _ in range(3000):
         mask = tuple(range(int(rng.integers(1, SLICES))))
-        blind = _sentence("A nodule.", int(rng.integers(SLICES)))
-        studies.append(top_slices([blind], (NODULE,), _regions(lung_nodule=mask)))
+        random = _sentence("A nodule.", int(rng.integers(SLICES)))
+        studies.append(top_slices([random], (NODULE,), _regions(lung_nodule=mask)))
     evidence = score_evidence(studies, [str(number) for number in range(len(studies))])
     assert evidence is not None and evidence.overall is not None
     assert evidence.overall.inside.value == pytest.approx(evidence.overall.chance, abs=0.03)
     assert evidence.overall.inside.low < evidence.overall.chance < evidence.overall.inside.high
 
 
-def test_shares_are_told_over_all_and_by_finding() -> None:
+def test_shares_are_over_all_findings_and_by_finding() -> None:
     hit, miss = TopSlice("lung_nodule", True, 0.1), TopSlice("atelectasis", False, 0.4)
     evidence = score_evidence([(hit, miss), (hit,), ()], ["a", "b", "c"])
     assert evidence is not None and evidence.overall is not None
@@ -74,7 +74,7 @@ def test_shares_are_told_over_all_and_by_finding() -> None:
     ]
 
 
-def test_without_masks_there_is_nothing_to_tell() -> None:
+def test_without_masks_there_is_no_score() -> None:
     assert score_evidence([], []) is None
     evidence = score_evidence([()], ["a"])
     assert evidence is not None and evidence.overall is None and evidence.findings == ()

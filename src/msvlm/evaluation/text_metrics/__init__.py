@@ -1,0 +1,1 @@
+"""Scores of the texts themselves: how similar generated and reference reports are, word for word."""
