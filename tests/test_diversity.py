@@ -1,4 +1,4 @@
-"""A model that writes the same of everyone is seen."""
+"""Repeated reports, sentences and a small vocabulary lower the diversity."""
 
 from msvlm.evaluation.text_metrics.diversity import score_diversity
 
@@ -7,11 +7,11 @@ def test_distinct_reports_are_counted_without_regard_to_blanks_and_case() -> Non
     assert score_diversity(["No nodule.", "no  nodule.\n", "A nodule.", "Two nodules."]).distinct == 0.75
 
 
-def test_sentences_are_counted_once_wherever_they_stand() -> None:
+def test_equal_sentences_are_counted_once() -> None:
     assert score_diversity(["No nodule. Clear lungs.", "clear lungs. A nodule.", ""]).sentences == 3
 
 
-def test_the_vocabulary_is_that_of_the_true_reports() -> None:
+def test_the_vocabulary_is_that_of_the_reference_reports() -> None:
     found = score_diversity(["A ground-glass opacity, 3 mm."], ["A ground-glass opacity.", "Left effusion."])
     assert found.vocabulary == (3 / 5)
     assert score_diversity(["A nodule."]).vocabulary is None

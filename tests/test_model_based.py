@@ -1,4 +1,4 @@
-"""What can be told without the models of the hub; `docs/metrics.md` says what was tried with RadEval itself."""
+"""Checks of names, versions and means without the hub's models; `docs/metrics.md` lists what was run with RadEval."""
 
 import importlib.util
 import sys
@@ -27,20 +27,20 @@ class RadEval:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package of RadEval's name and with its calls, as version 2.2.1 takes them."""
+    """Installs a stand-in with the name and the interface of RadEval 2.2.1."""
     (tmp_path / "radeval.py").write_text(STAND_IN, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "radeval", raising=False)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("radeval") is not None, reason="RadEval is installed")
-def test_without_radeval_the_cure_is_told() -> None:
+def test_without_radeval_the_error_names_the_command() -> None:
     with pytest.raises(MetricError, match=r'radeval is not installed; run: pip install "msvlm\[metrics\]"'):
         model_metric_scores(["bertscore"], ["No nodule."], ["A nodule."])
 
 
-def test_asking_for_nothing_but_known_metrics_is_checked_before_radeval_is_imported() -> None:
-    with pytest.raises(MetricError, match="no metric 'bleurt'; choose among bertscore"):
+def test_unknown_metrics_are_refused_before_radeval_is_imported() -> None:
+    with pytest.raises(MetricError, match="unknown metric 'bleurt'; choose among bertscore"):
         model_metric_scores(["bertscore", "bleurt"], ["No nodule."], ["A nodule."])
     for name in ("crimson", "radfact_ct", "mammo_green"):
         with pytest.raises(MetricError, match=f"{name} sends reports to a third party and is not offered"):
@@ -52,21 +52,23 @@ def test_asking_for_nothing_but_known_metrics_is_checked_before_radeval_is_impor
 @pytest.mark.usefixtures("stand_in")
 def test_a_score_is_the_mean_over_studies() -> None:
     (score,) = model_metric_scores(["bertscore"], ["No nodule.", "A cyst."], ["No nodule.", "A nodule."])
-    assert (score.name, score.score, score.of_each_study) == ("bertscore", 0.5, (1.0, 0.0))
+    assert (score.name, score.score, score.per_study) == ("bertscore", 0.5, (1.0, 0.0))
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_no_finding_is_no_label_in_the_mean_over_findings() -> None:
+def test_no_finding_is_not_in_the_mean_over_findings() -> None:
     scores = model_metric_scores(["f1radbert_ct"], ["No nodule."], ["A nodule."])
-    assert [(one.name, one.score, one.of_each_study) for one in scores] == [
+    assert [(one.name, one.score, one.per_study) for one in scores] == [
         ("f1radbert_ct_macro_f1", 0.5, None),
         ("f1radbert_ct_macro_f1_of_findings", 0.75, None),
     ]
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_model_that_cannot_be_had_is_named_with_the_cure() -> None:
-    with pytest.raises(MetricError, match=r"green cannot be loaded \(We couldn't connect\.\); .*run it once where"):
+def test_a_model_that_cannot_be_loaded_is_named() -> None:
+    with pytest.raises(
+        MetricError, match=r"green cannot be loaded \(We couldn't connect\.\); .*run it once with network access"
+    ):
         model_metric_scores(["green"], ["No nodule."], ["A nodule."])
 
 

@@ -1,4 +1,4 @@
-"""How much reports differ from one another: a model that has collapsed writes the same of everyone."""
+"""Diversity of the reports of a system: a collapsed model writes the same report for all studies."""
 
 import re
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ _WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 
 @dataclass(frozen=True)
 class Diversity:
-    """What of the texts is not said twice. Blanks and case make no difference.
+    """Diversity of texts; blanks and case are ignored.
 
     Attributes:
-        distinct: how many of the texts differ, as a share of all.
-        sentences: how many different sentences they are made of.
-        vocabulary: the share of the words of the true reports that they use; None where no true report has a word.
+        distinct: number of different texts over number of texts.
+        sentences: number of different sentences.
+        vocabulary: share of the reference reports' words that the texts use; None without reference words.
     """
 
     distinct: float
@@ -25,7 +25,7 @@ class Diversity:
 
 
 def score_diversity(texts: Sequence[str], references: Sequence[str] = ()) -> Diversity:
-    """The diversity of some texts, one a study at least, beside the true reports of the same studies."""
+    """Returns the diversity of texts, at least one, and their share of the vocabulary of the reference reports."""
     plain = [_plain(text) for text in texts]
     used = {word for text in plain for word in _WORD.findall(text)}
     wanted = {word for text in references for word in _WORD.findall(_plain(text))}

@@ -1,6 +1,6 @@
-"""Scores of generated reports that need models of the Hugging Face hub, through RadEval, imported only when asked for.
+"""Scores of generated reports that need models of the Hugging Face hub, through RadEval, which is optional.
 
-`pip install "msvlm[metrics]"` installs it. Those of its metrics that send reports to a third party are not offered.
+`pip install "msvlm[metrics]"` installs it. Metrics that send reports to a third party are not offered.
 """
 
 import sys
@@ -16,7 +16,7 @@ from huggingface_hub import hf_hub_download
 from msvlm.errors import DataError, MetricError
 
 MODEL_METRICS = ("bertscore", "radgraph", "ratescore", "green", "f1radbert_ct")
-"""By RadEval's names. Which model each downloads, and what to know of it: `docs/metrics.md`."""
+"""RadEval's names; `docs/metrics.md` lists the model that each downloads."""
 _THIRD_PARTY = ("crimson", "mammo_green", "radfact_ct")
 _NO_FINDING = "No finding"
 
@@ -26,36 +26,38 @@ class ModelScore:
     """One score over all studies.
 
     Attributes:
-        name: as RadEval names it.
-        of_each_study: whose mean it is; None where it is not a mean over studies.
+        name: RadEval's name.
+        per_study: the scores of the studies, of which it is the mean; None for other scores.
     """
 
     name: str
     score: float
-    of_each_study: tuple[float, ...] | None = None
+    per_study: tuple[float, ...] | None = None
 
 
 def model_metric_scores(
     names: Sequence[str], generated: Sequence[str], references: Sequence[str]
 ) -> tuple[ModelScore, ...]:
-    """Scores one generated text for each study against its reference, by each metric named; a metric may give several.
+    """Scores one generated text for each study against its reference; a metric may give several scores.
 
-    A metric's models are downloaded when it is first used, and run on the GPU where there is one.
+    Models are downloaded at first use, and run on a GPU if there is one.
 
     Raises:
-        DataError: there are not as many references as generated texts, or none.
+        DataError: the numbers of texts and references differ or are 0.
         MetricError: a metric is not offered, RadEval is not installed, or a model cannot be loaded.
     """
     for name in names:
         if name in _THIRD_PARTY:
             raise MetricError(f"{name} sends reports to a third party and is not offered; {_offered()}")
         if name not in MODEL_METRICS:
-            raise MetricError(f"no metric {name!r}; {_offered()}")
+            raise MetricError(f"unknown metric {name!r}; {_offered()}")
         if name == "ratescore" and sys.version_info < (3, 12):
-            raise MetricError("ratescore needs Python 3.12: below, RadEval takes a spaCy that cannot use numpy 2")
+            raise MetricError(
+                "ratescore needs Python 3.12 or newer: for older ones RadEval installs a spaCy that cannot use numpy 2"
+            )
     if len(generated) != len(references) or not generated:
         raise DataError(
-            f"{len(generated)} generated texts and {len(references)} references; as many of both, one at least"
+            f"{len(generated)} generated texts and {len(references)} references; give as many of both, and one at least"
         )
     radeval = _import_radeval()
     return tuple(score for name in names for score in _scores(radeval, name, list(generated), list(references)))
@@ -67,7 +69,7 @@ def _offered() -> str:
 
 def _import_radeval() -> ModuleType:
     try:
-        # by name, as an import would have to stand at the top of this file, and RadEval is not there for most
+        # by name: RadEval is optional
         return import_module("radeval")
     except ModuleNotFoundError as error:
         raise MetricError(f'{error.name} is not installed; run: pip install "msvlm[metrics]"') from error
@@ -75,7 +77,7 @@ def _import_radeval() -> ModuleType:
 
 def _scores(radeval: ModuleType, name: str, generated: list[str], references: list[str]) -> list[ModelScore]:
     by_labels = name == "f1radbert_ct"
-    with warnings.catch_warnings():  # RadEval silences those of the whole process
+    with warnings.catch_warnings():  # RadEval changes the warning filters of the process
         try:
             if name == "radgraph":
                 _prepare_radgraph(radeval)
@@ -83,7 +85,7 @@ def _scores(radeval: ModuleType, name: str, generated: list[str], references: li
         except (OSError, ImportError, ValueError) as error:
             raise MetricError(
                 f"{name} cannot be loaded ({str(error).strip().splitlines()[0]}); its models come from huggingface.co: "
-                "run it once where that can be reached, and keep the cache"
+                "run it once with network access and keep the cache"
             ) from error
         results = metric(refs=references, hyps=generated)
     if by_labels:
@@ -92,10 +94,10 @@ def _scores(radeval: ModuleType, name: str, generated: list[str], references: li
 
 
 def _prepare_radgraph(radeval: ModuleType) -> None:
-    """Puts RadGraph's model where RadEval looks for it.
+    """Downloads RadGraph's model to where RadEval looks for it.
 
-    RadEval 2.2.1 imports RadGraph from a package `RadEval`, which is not the name that it is installed by (its issue
-    27); and where it cannot download the model, it raises an `Exception` that no caller could tell from another.
+    RadEval 2.2.1 imports RadGraph from a package `RadEval`, although it is installed as `radeval` (its issue 27), and
+    raises a bare `Exception` where the download fails.
     """
     sys.modules.setdefault("RadEval", radeval)
     cache = Path(import_module("RadEval.metrics.radgraph._vendor.core").CACHE_DIR)
@@ -105,7 +107,7 @@ def _prepare_radgraph(radeval: ModuleType) -> None:
 
 
 def _scores_of_labels(results: dict[str, float | dict[str, float]]) -> list[ModelScore]:
-    """RadEval's, which take "no finding" for a nineteenth label, and the mean over the 18 labels, as CT-RATE has it."""
+    """Returns RadEval's scores, which count "no finding" as a 19th label, and the mean over CT-RATE's 18 labels."""
     scores = []
     for key, value in results.items():
         if isinstance(value, dict):

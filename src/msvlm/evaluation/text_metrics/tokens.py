@@ -1,7 +1,7 @@
-"""Report text -> tokens as coco-caption counts them: lower case, without punctuation.
+"""Report text -> tokens of coco-caption: lower case, without punctuation.
 
-Its PTBTokenizer runs Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase` and takes the punctuation from what comes
-out. These are the same rules, as far as report text meets them; `docs/metrics.md` says how often the two agree.
+Its PTBTokenizer runs Stanford CoreNLP 3.4.1 with `-preserveLines -lowerCase` and removes punctuation. These are the
+rules that report text needs; `docs/metrics.md` has the agreement of both.
 """
 
 import re
@@ -11,14 +11,14 @@ _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-
 _KEPT = frozenset(_BRACKETS.values())
 _TWO_WORDS = {"cannot": ("can", "not"), "gonna": ("gon", "na"), "gotta": ("got", "ta"), "gimme": ("gim", "me")}
 
-# Alternatives stand in the order in which they win.
+# Alternatives in order of precedence.
 _TOKEN = re.compile(
     r"""
     (?i:al|apr|aug|cf|co|ct|dec|dept|dr|est|etc|ext|feb|gen|inc|jan|jr|jul|jun|lt|mar|mrs?|ms|nov|oct|prof|sept?|sr|st
-       |vol|vs|[a-z](?:\.[a-z])+)\.(?![^\W_])                             # abbreviations that keep their stop; so does
+       |vol|vs|[a-z](?:\.[a-z])+)\.(?![^\W_])                             # abbreviations with a full stop
     |[A-Za-z]\.(?![^\W_])(?!\s+(?:A|After|An|As|At|But|He|Her|However|If|In|It|Many|One|Other|Our|She|Since|So|Some
        |That|The|Their|Then|There|These|They|This|We|What|When|While|You)\b)  # one letter, unless a sentence follows
-    |(?i:art|ca|figs?|nos?|pp?)\.(?=\s*\d)                                # these do before a number
+    |(?i:art|ca|figs?|nos?|pp?)\.(?=\s*\d)                                # abbreviations only before a number
     |[A-Za-z]+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|ll|re|ve)\b              # can't: ca n't, it's: it 's
     |(?:(?<![^\s(\[])[-+])?(?>\d+(?:[.,:]\d+)*(?:[-/]\d+)*)(?![-/]?[^\W_])  # -5, 12.05.2020, 3-4, 10:30
     |\d+[.,]\d+|[.]\d+                                                    # 4.5x3: 4.5 x3, 10x4.5: 10x4 .5
@@ -32,9 +32,9 @@ _METEOR_WORD = re.compile(r"(?:^-)?\.?[^\W_]+(?:\.[^\W_]+|(?<=\d),\d+)*|(?<=[^\W
 
 
 def coco_tokens(text: str) -> list[str]:
-    """The tokens of a text as coco-caption's BLEU, ROUGE-L and CIDEr count them.
+    """Returns the tokens of a text for BLEU, ROUGE-L and CIDEr.
 
-    Punctuation is no token, but brackets are, as `-lrb-` and `-rrb-`; so are signs such as % and °.
+    Brackets stay, as `-lrb-` and `-rrb-`, and so do signs such as % and °; other punctuation is removed.
     """
     tokens: list[str] = []
     for found in _TOKEN.findall(text):
@@ -46,7 +46,7 @@ def coco_tokens(text: str) -> list[str]:
 
 
 def meteor_tokens(tokens: list[str]) -> list[str]:
-    """Tokens of `coco_tokens` as METEOR's normaliser cuts them further: x-ray into x and ray, 1/3 into 1, / and 3."""
+    """Splits tokens of `coco_tokens` as METEOR's normaliser does: x-ray into x and ray, 1/3 into 1, / and 3."""
     words: list[str] = []
     for token, follower in zip(tokens, [*tokens, ""][1:], strict=True):
         if token in _KEPT or (token.endswith(".") and follower[:1].isalpha() and not _ACRONYM.fullmatch(token)):
