@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import PresenceScores, presence_matrix, score_presence
-from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, KIND_OF, Certainty, Statements
 from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, Statements
 
 HELD_OUT_REPORTS = 200
 FIRST_HELD_OUT_SEED = 20240501
@@ -49,7 +50,7 @@ def read_table(table: Path) -> tuple[LabelledReport, ...]:
             LabelledReport(
                 row["AccessionNo"],
                 row["report_text"],
-                frozenset(kind.name for kind in CHEST_FINDINGS if float(row[kind.label]) > 0),
+                frozenset(kind.name for kind in CHEST.findings if float(row[kind.label]) > 0),
             )
             for row in csv.DictReader(file)
         )
@@ -85,14 +86,14 @@ def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> Pres
 
 def _labels(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
     """Returns the manual labels (reports, findings)."""
-    return np.array([[name in report.findings for name in CHEST_FINDING_NAMES] for report in reports])
+    return np.array([[name in report.findings for name in CHEST.names] for report in reports])
 
 
 def table_of(scores: PresenceScores) -> str:
     """Returns a line for each finding, and the means over findings."""
     lines = [f"{'':36} precision  recall      F1  reports with it"]
     lines += [
-        f"{KIND_OF[row.name].label:36} {row.precision:9.3f} {row.recall:7.3f} {row.f1:7.3f} {row.studies_with:8}"
+        f"{CHEST.kind(row.name).label:36} {row.precision:9.3f} {row.recall:7.3f} {row.f1:7.3f} {row.studies_with:8}"
         for row in scores.findings
     ]
     macro = scores.macro_f1
@@ -126,7 +127,7 @@ def main() -> int:
     parser.add_argument("table", type=Path, help="ct_clip_800_labelled_reports.csv")
     parser.add_argument("--part", choices=PARTS, default=PARTS[0])
     parser.add_argument(
-        "--errors", choices=CHEST_FINDING_NAMES, help="print the disagreements on this finding instead of scores"
+        "--errors", choices=CHEST.names, help="print the disagreements on this finding instead of scores"
     )
     arguments = parser.parse_args()
     if arguments.errors and arguments.part != PARTS[0]:

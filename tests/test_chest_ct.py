@@ -11,18 +11,19 @@ import pytest
 from numpy.typing import NDArray
 
 from msvlm.errors import GeometryError
-from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, DEGREES, LEFT, LOBES, RIGHT, SIDES, Certainty
 from msvlm.phantom.canvas import Box
 from msvlm.phantom.chest.chest_ct import ScanShape, SyntheticStudy, blur, draw_chest_ct
 from msvlm.phantom.chest.lesion_plan import PaintedLesion, sample_findings
 from msvlm.phantom.chest.scene import Scene, draw_scene
 from msvlm.phantom.chest.truth import find_visible_lesions
 from msvlm.study import Plane
+from msvlm.vocabulary.chest import CHEST, LOBES
+from msvlm.vocabulary.vocabulary import DEGREES, LEFT, RIGHT, SIDES, Certainty
 
 SEEDS = range(200)
 COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
 TYPICAL = ScanShape(64, 128, 128, (5.0, 3.0, 3.0))
-IN_LUNGS = tuple(kind.name for kind in CHEST_FINDINGS if set(LOBES) & set(kind.attributes))
+IN_LUNGS = tuple(kind.name for kind in CHEST.findings if set(LOBES) & set(kind.attributes))
 
 # (lowest, highest) median HU of a lesion; the blur mixes the borders of thin and small lesions with lung.
 MIDDLE_HU = {
@@ -128,7 +129,7 @@ def test_one_seed_gives_the_same_bytes_and_another_seed_another_patient() -> Non
 
 @pytest.mark.slow
 def test_every_finding_is_in_a_fair_share_of_the_studies(summaries: list[Summary]) -> None:
-    for name in CHEST_FINDING_NAMES:
+    for name in CHEST.names:
         share = statistics.fmean(name in summary.present for summary in summaries)
         assert 0.15 <= share <= 0.35, f"{name}: {share:.3f}"
 
@@ -144,9 +145,9 @@ def test_some_patients_have_nothing_and_none_has_everything(summaries: list[Summ
 @pytest.mark.slow
 def test_every_lesion_differs_from_the_same_patient_without_it(summaries: list[Summary]) -> None:
     changes = [(name, change) for summary in summaries for name, change in summary.change_hu if name != "cardiomegaly"]
-    assert {name for name, _ in changes} == set(CHEST_FINDING_NAMES) - {"cardiomegaly"}
+    assert {name for name, _ in changes} == set(CHEST.names) - {"cardiomegaly"}
     assert min(change for _, change in changes) > 35
-    for name in set(CHEST_FINDING_NAMES) - {"cardiomegaly"}:
+    for name in set(CHEST.names) - {"cardiomegaly"}:
         assert statistics.median(change for other, change in changes if other == name) > 45, name
 
 
@@ -184,8 +185,8 @@ def test_voxels_without_lesions_are_the_healthy_patient_with_noise() -> None:
 def test_the_truth_merges_the_lesions() -> None:
     for seed in range(60):
         drawn = _coarse(seed)
-        assert tuple(statement.name for statement in drawn.truth) == CHEST_FINDING_NAMES
-        for statement, kind in zip(drawn.truth, CHEST_FINDINGS, strict=True):
+        assert tuple(statement.name for statement in drawn.truth) == CHEST.names
+        for statement, kind in zip(drawn.truth, CHEST.findings, strict=True):
             own = [lesion for lesion in drawn.lesions if lesion.finding == statement.name]
             assert (statement.certainty is Certainty.PRESENT) == bool(own)
             assert statement.attributes == frozenset().union(*(lesion.attributes for lesion in own))

@@ -14,13 +14,13 @@ from msvlm.cli import main
 from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
 from msvlm.data.prepared import PreparedStore
-from msvlm.findings import Certainty
 from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.read import read_study
 from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.report import DISCLAIMER, Report
 from msvlm.reporting import reporter
+from msvlm.vocabulary.vocabulary import Certainty
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_phantom_prepare_and_evaluate_follow_one_another(
     assert main([*evaluate, *again]) == 0
     assert "macro F1 +0.000 against tiny" in capsys.readouterr().out
     assert main([*evaluate, "--output", str(tmp_path / "again"), "--against", str(tmp_path / "none")]) == 2
-    assert "none holds no reports.jsonl and scores.json" in capsys.readouterr().err
+    assert "none has no reports.jsonl and scores.json" in capsys.readouterr().err
 
 
 def test_prepare_names_what_it_leaves_out(

@@ -12,8 +12,9 @@ from test_prepared import CONFIG, GRID, prepared_study, random_regions
 from msvlm.data.dataset import StudyDataset, StudySample, to_finding_targets, to_study_batch
 from msvlm.data.manifest import LesionMasks
 from msvlm.errors import DataError, InputMismatchError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import PreparedStudy, to_channels
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NODULE = FindingStatement("lung_nodule", Certainty.UNCERTAIN, frozenset({"right", "right upper lobe"}), 14.0)
 HERNIA = FindingStatement("hiatal_hernia", Certainty.PRESENT)
@@ -80,10 +81,10 @@ def test_targets_say_what_is_known_and_nan_where_nothing_is(tmp_path: Path) -> N
     targets = to_finding_targets([first, second], ("emphysema", "lung_nodule", "hiatal_hernia", "tumour"))
     np.testing.assert_array_equal(targets.presence, [[0, 1, 1, np.nan], [np.nan] * 4])
     np.testing.assert_array_equal(targets.sizes_mm, [[np.nan, 14, np.nan, np.nan], [np.nan] * 4])
-    nodule = dict(zip(ATTRIBUTES, targets.attributes[0, 1].tolist(), strict=True))
+    nodule = dict(zip(CHEST.attributes, targets.attributes[0, 1].tolist(), strict=True))
     assert {word for word, value in nodule.items() if value == 1} == {"right", "right upper lobe"}
     assert {word for word, value in nodule.items() if np.isnan(value)} == {"mild", "moderate", "severe"}
-    hernia = dict(zip(ATTRIBUTES, targets.attributes[0, 2].tolist(), strict=True))
+    hernia = dict(zip(CHEST.attributes, targets.attributes[0, 2].tolist(), strict=True))
     assert [word for word, value in hernia.items() if value == 0] == ["mild", "moderate", "severe"]
     assert targets.attributes[0, 0].isnan().all() and targets.attributes[1].isnan().all()
 
@@ -96,7 +97,7 @@ def test_regions_follow_the_names_and_the_slices(tmp_path: Path) -> None:
     assert targets.regions.shape == (8, 3, *GRID)
     of_first = random_regions(9)[both[0].slices]
     for column, name in ((0, "lung_nodule"), (2, "emphysema")):
-        np.testing.assert_array_equal(targets.regions[:4, column], of_first[:, CHEST_FINDING_NAMES.index(name)])
+        np.testing.assert_array_equal(targets.regions[:4, column], of_first[:, CHEST.names.index(name)])
     assert not targets.regions[:, 1].any() and not targets.regions[4:].any()
     assert to_finding_targets(both[1:], names).regions is None
     assert both[0].regions is not None

@@ -5,19 +5,13 @@ import pytest
 
 from msvlm.data.cues import CueErrors, corrupt_cues, write_cues
 from msvlm.errors import ConfigError
-from msvlm.findings import (
-    ATTRIBUTES,
-    CHEST_FINDING_NAMES,
-    CHEST_FINDINGS,
-    MEASURED_FINDINGS,
-    Certainty,
-    FindingStatement,
-)
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NODULE = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"right upper lobe", "right"}), 14.2)
 EFFUSION = FindingStatement("pleural_effusion", Certainty.UNCERTAIN, frozenset({"mild", "left"}))
 NO_EMPHYSEMA = FindingStatement("emphysema", Certainty.ABSENT)
-ALL_ABSENT = tuple(FindingStatement(name, Certainty.ABSENT) for name in CHEST_FINDING_NAMES)
+ALL_ABSENT = tuple(FindingStatement(name, Certainty.ABSENT) for name in CHEST.names)
 
 
 def test_cues_are_written_in_the_order_of_the_vocabulary() -> None:
@@ -30,8 +24,8 @@ def test_cues_are_written_in_the_order_of_the_vocabulary() -> None:
 
 
 def cue_errors(missed: float, invented: float, misplaced: float = 0.0) -> CueErrors:
-    count = len(CHEST_FINDING_NAMES)
-    return CueErrors(CHEST_FINDING_NAMES, (missed,) * count, (invented,) * count, misplaced)
+    count = len(CHEST.names)
+    return CueErrors(CHEST.names, (missed,) * count, (invented,) * count, misplaced)
 
 
 def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
@@ -45,9 +39,9 @@ def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
     told_wrongly = [corrupt_cues(ALL_ABSENT, generator, cue_errors(0.0, 0.1)) for _ in range(200)]
     invented = [item for row in told_wrongly for item in row if item.certainty is not Certainty.ABSENT]
     assert 0.08 < len(invented) / (200 * len(ALL_ABSENT)) < 0.12
-    allowed = {kind.name: set(kind.attributes) for kind in CHEST_FINDINGS}
+    allowed = {kind.name: set(kind.attributes) for kind in CHEST.findings}
     for item in invented:
-        assert item.attributes <= allowed[item.name] <= set(ATTRIBUTES)
+        assert item.attributes <= allowed[item.name] <= set(CHEST.attributes)
         lobes = [word for word in item.attributes if word.endswith("lobe")]
         assert len(lobes) <= 1 and all(lobe.split()[0] in item.attributes for lobe in lobes)
     moved = corrupt_cues([NODULE] * 200, generator, cue_errors(0.0, 0.0, misplaced=1.0))
@@ -57,7 +51,9 @@ def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
 
 def test_an_invented_finding_has_a_size_where_a_true_one_has() -> None:
     told = corrupt_cues(ALL_ABSENT, np.random.default_rng(1), cue_errors(0.0, 1.0))
-    assert {item.name for item in told if item.size_mm is not None} == set(MEASURED_FINDINGS)
+    assert {item.name for item in told if item.size_mm is not None} == {
+        kind.name for kind in CHEST.findings if kind.is_measured
+    }
 
 
 def test_a_finding_of_which_no_errors_are_known_is_told_truly() -> None:

@@ -50,6 +50,7 @@ def report_on(slice_index: int) -> Report:
         findings_sentences=(nodule, effusion),
         impression_sentences=(replace(nodule, text="Lung nodule."),),
         probabilities={"lung_nodule": 0.8, "pleural_effusion": 0.1},
+        vocabulary="chest",
         model="bundled",
         series_used=("s2",),
         left_out=(LeftOut("s1", "localiser"),),

@@ -17,10 +17,11 @@ from msvlm.data.text import split_report
 from msvlm.errors import ConfigError, DataError, InputMismatchError
 from msvlm.evaluation.evaluate import evaluate, keep_one_reconstruction
 from msvlm.evaluation.tables import Evaluation
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 SPLITS = ("train",) * 12 + ("validation",) * 6 + ("test",) * 6
 
@@ -46,8 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _lesions(has_nodule: bool) -> np.ndarray:
-    regions = np.zeros((10, len(CHEST_FINDING_NAMES), 2, 2), dtype=bool)
-    regions[2:4, CHEST_FINDING_NAMES.index("lung_nodule")] = has_nodule
+    regions = np.zeros((10, len(CHEST.names), 2, 2), dtype=bool)
+    regions[2:4, CHEST.names.index("lung_nodule")] = has_nodule
     return regions
 
 
@@ -62,7 +63,7 @@ def evaluation(model: Path, data: Path, output: Path) -> Evaluation:
 
 
 def f1(evaluation: Evaluation, system: str, finding: str) -> float:
-    return evaluation.system(system).presence.findings[CHEST_FINDING_NAMES.index(finding)].f1
+    return evaluation.system(system).presence.findings[CHEST.names.index(finding)].f1
 
 
 def test_all_systems_are_scored(evaluation: Evaluation) -> None:
@@ -92,7 +93,7 @@ def test_a_model_that_learned_the_studies_beats_itself_without_their_image(evalu
     assert f1(evaluation, "no image", "lung_nodule") < 1.0
     assert f1(evaluation, "another patient's image", "lung_nodule") < 1.0
     areas = evaluation.system("findings head").auc
-    assert areas is not None and areas.findings[CHEST_FINDING_NAMES.index("lung_nodule")] == 1.0
+    assert areas is not None and areas.findings[CHEST.names.index("lung_nodule")] == 1.0
 
 
 def test_reports_are_saved_beside_their_references(evaluation: Evaluation, output: Path) -> None:
@@ -197,8 +198,8 @@ def test_evidence_is_compared_with_lesion_masks(evaluation: Evaluation) -> None:
 
 def test_the_head_is_calibrated_finding_by_finding(evaluation: Evaluation) -> None:
     calibration = evaluation.calibration
-    assert calibration is not None and calibration.names == CHEST_FINDING_NAMES
-    assert sum(one.count for one in calibration.bins) == 6 * len(CHEST_FINDING_NAMES)
+    assert calibration is not None and calibration.names == CHEST.names
+    assert sum(one.count for one in calibration.bins) == 6 * len(CHEST.names)
     assert 0.0 <= calibration.error < 0.2
 
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from msvlm.batch import StudyBatch
 from msvlm.data.text import DraftSentence, Section
-from msvlm.findings import Certainty, FindingStatement
 from msvlm.report import FAINT_NATS
 from msvlm.reporting.evidence import CANDIDATES, ZONES, Score, SentenceEvidence, search_evidence
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NODULE = DraftSentence("A nodule.", Section.FINDINGS, 0, 3, (FindingStatement("lung_nodule", Certainty.PRESENT),))
 NO_EFFUSION = DraftSentence(

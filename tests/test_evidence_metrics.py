@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 
 from msvlm.data.text import DraftSentence, Section
 from msvlm.evaluation.evidence_metrics import TopSlice, score_evidence, top_slices
-from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, FindingStatement
 from msvlm.labeling import label_sentence
 from msvlm.reporting.evidence import SentenceEvidence
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 SLICES = 20
 NODULE = FindingStatement("lung_nodule", Certainty.PRESENT)
@@ -16,9 +17,9 @@ NODULE_SLICES = (3, 4)
 
 
 def _regions(**slices_of: tuple[int, ...]) -> NDArray[np.bool_]:
-    regions = np.zeros((SLICES, len(CHEST_FINDING_NAMES), 2, 3), dtype=bool)
+    regions = np.zeros((SLICES, len(CHEST.names), 2, 3), dtype=bool)
     for name, slices in slices_of.items():
-        regions[list(slices), CHEST_FINDING_NAMES.index(name), 1, 2] = True
+        regions[list(slices), CHEST.names.index(name), 1, 2] = True
     return regions
 
 
@@ -42,7 +43,7 @@ def test_only_correctly_stated_focal_findings_with_a_mask_count() -> None:
         _sentence("The thyroid is normal.", 3),
     ]
     regions = _regions(lung_nodule=NODULE_SLICES, pleural_effusion=(3,))
-    assert "pleural_effusion" not in FOCAL_FINDINGS
+    assert "pleural_effusion" not in CHEST.focal_names
     assert top_slices(sentences, (NODULE, effusion), regions) == ()
     assert top_slices([_sentence("A nodule.", 3)], (NODULE,), _regions()) == ()
     absent = FindingStatement("lung_nodule", Certainty.ABSENT)

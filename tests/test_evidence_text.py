@@ -2,9 +2,9 @@
 
 import pytest
 
-from msvlm.findings import Certainty, FindingStatement
 from msvlm.report import Evidence, Sentence
 from msvlm.reporting.evidence_text import evidence_text
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 
 def text_of(*evidence: Evidence, is_positive: bool = True) -> str:

@@ -19,7 +19,8 @@ from msvlm.evaluation.finding_metrics import (
     score_calibration,
     score_presence,
 )
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NAMES = ("emphysema", "atelectasis")
 
@@ -73,8 +74,8 @@ def test_uncertain_counts_as_present_and_absent_does_not() -> None:
     matrix = presence_matrix(
         [(_stated("emphysema", certainty=Certainty.UNCERTAIN), _stated("atelectasis", certainty=Certainty.ABSENT)), ()]
     )
-    assert matrix.shape == (2, len(CHEST_FINDING_NAMES))
-    assert [CHEST_FINDING_NAMES[column] for column in np.flatnonzero(matrix[0])] == ["emphysema"]
+    assert matrix.shape == (2, len(CHEST.names))
+    assert [CHEST.names[column] for column in np.flatnonzero(matrix[0])] == ["emphysema"]
     assert not matrix[1].any()
 
 

@@ -1,7 +1,29 @@
 import pytest
 
-from msvlm.findings import CHEST_FINDING_NAMES, CHEST_FINDINGS, Certainty
 from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty
+
+SYNONYMS = {
+    "medical_material": ("pacemaker", "port", "catheter", "stent"),
+    "arterial_wall_calcification": ("atherosclerotic calcification of the aorta", "calcific atheroma"),
+    "cardiomegaly": ("enlarged heart", "increased heart size"),
+    "pericardial_effusion": ("pericardial fluid",),
+    "coronary_artery_wall_calcification": ("coronary calcification", "calcified coronary plaque"),
+    "hiatal_hernia": ("hiatus hernia",),
+    "lymphadenopathy": ("enlarged lymph nodes", "pathological lymph nodes"),
+    "emphysema": ("emphysematous changes",),
+    "atelectasis": ("atelectatic change", "volume loss"),
+    "lung_nodule": ("pulmonary nodule", "nodular lesion"),
+    "lung_opacity": ("lung opacity", "ground glass"),
+    "pulmonary_fibrotic_sequela": ("fibrotic band", "sequelae change", "fibrosis"),
+    "pleural_effusion": ("pleural fluid",),
+    "mosaic_attenuation_pattern": ("mosaic perfusion", "air trapping"),
+    "peribronchial_thickening": ("bronchial wall thickening",),
+    "consolidation": ("consolidative area", "airspace disease"),
+    "bronchiectasis": ("dilated bronchi",),
+    "interlobular_septal_thickening": ("thickened interlobular septa",),
+}
 
 
 def _said(text: str) -> dict[str, str]:
@@ -12,9 +34,9 @@ def _attributes(text: str) -> dict[str, set[str]]:
     return {statement.name: set(statement.attributes) for statement in label_sentence(text)}
 
 
-@pytest.mark.parametrize("kind", CHEST_FINDINGS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", CHEST.findings, ids=lambda kind: kind.name)
 def test_every_term_and_synonym_is_found_and_can_be_denied_and_doubted(kind) -> None:
-    for term in (kind.term, *kind.synonyms):
+    for term in (kind.term, *SYNONYMS[kind.name]):
         if term in ("volume loss",):
             term = "volume loss of the left lower lobe"
         assert _said(f"There is {term}.").get(kind.name) == "present", term
@@ -196,13 +218,13 @@ def test_sizes_are_read_in_mm(text: str, size_mm: float | None) -> None:
 
 def test_a_sentence_that_refers_back_adds_to_the_finding_before_it() -> None:
     report = label_report("There are nodules in the lungs. The largest is in the left lower lobe and measures 7 mm.")
-    nodule = report[CHEST_FINDING_NAMES.index("lung_nodule")]
+    nodule = report[CHEST.names.index("lung_nodule")]
     assert nodule.size_mm == 7.0 and nodule.attributes == {"left", "left lower lobe"}
 
 
 def test_a_report_has_one_statement_for_each_finding_and_a_yes_outweighs_a_no() -> None:
     report = label_report("No nodule in the right lung. A nodule in the left lung. No effusion.")
-    assert tuple(statement.name for statement in report) == CHEST_FINDING_NAMES
+    assert tuple(statement.name for statement in report) == CHEST.names
     assert [item.name for item in report if item.certainty is not Certainty.ABSENT] == ["lung_nodule"]
     assert all(item.certainty is Certainty.ABSENT for item in label_report(""))
 

@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from msvlm.findings import CHEST_FINDINGS
 from msvlm.labeling import label_report
+from msvlm.vocabulary.chest import CHEST
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,6 @@ def test_the_table_names_all_findings_and_the_interval_holds_the_score(labeler: 
     read = [label_report(report.text) for report in reports]
     scores = labeler.score(reports, read)
     lines = labeler.table_of(scores).splitlines()
-    assert len(lines) == 1 + len(CHEST_FINDINGS) + 3
+    assert len(lines) == 1 + len(CHEST.findings) + 3
     low, high = (float(word) for word in lines[-1].split()[-3::2])
     assert low <= scores.macro_f1.value <= high

@@ -117,7 +117,7 @@ def test_another_number_of_placeholders_is_refused() -> None:
     text = prompts(model, (4,))
     short = replace(text, input_ids=text.input_ids.clone())
     short.input_ids[0, 1] = 7
-    with pytest.raises(ModelError, match=r"\[4\] visual placeholders; wanted 5"):
+    with pytest.raises(ModelError, match=r"\[20\] visual placeholders; wanted 21"):
         model(random_study(3, 1), short)
 
 

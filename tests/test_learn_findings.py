@@ -8,9 +8,9 @@ from torch import Tensor
 
 from msvlm.batch import FindingTargets, StudyBatch, TrainingBatch
 from msvlm.errors import ConfigError
-from msvlm.findings import ATTRIBUTES
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.training.learn_findings import FindingsSettings, findings_loss, without_invisible
+from msvlm.vocabulary.chest import CHEST
 
 SETTINGS = FindingsSettings()
 RATES = torch.tensor([0.2, 0.001])
@@ -36,7 +36,7 @@ def targets() -> FindingTargets:
     regions[1, 0, 0, 1] = True
     return FindingTargets(
         presence=torch.tensor([[1.0, 0.0], [0.0, torch.nan]]),
-        attributes=torch.full((2, 2, len(ATTRIBUTES)), torch.nan),
+        attributes=torch.full((2, 2, len(CHEST.attributes)), torch.nan),
         sizes_mm=torch.tensor([[12.0, torch.nan], [torch.nan, torch.nan]]),
         regions=regions,
         has_regions=torch.tensor([[True, True], [True, False]]),
@@ -47,7 +47,7 @@ def output(seed: int = 0) -> FindingsOutput:
     random = torch.Generator().manual_seed(seed)
     return FindingsOutput(
         presence_logits=torch.randn(2, 2, generator=random),
-        attribute_logits=torch.randn(2, 2, len(ATTRIBUTES), generator=random),
+        attribute_logits=torch.randn(2, 2, len(CHEST.attributes), generator=random),
         log_sizes_mm=torch.randn(2, 2, generator=random),
         vectors=torch.zeros(2, 2, 3),
         slice_attention=torch.zeros(5, 2),

@@ -7,7 +7,7 @@ import pytest
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import presence_matrix
 from msvlm.evaluation.location_metrics import RELATIVE_TOLERANCE, TOLERANCE_MM, nodule_recall, score_locations
-from msvlm.findings import Certainty, FindingStatement, Statements
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements
 
 
 def _stated(

@@ -9,7 +9,8 @@ import pytest
 from msvlm.data.dataset import statements_of
 from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, check_key, read_manifest, write_manifest
 from msvlm.errors import DataError
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NODULE = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"right", "right upper lobe"}), 14.0)
 
@@ -49,7 +50,7 @@ def test_the_truth_goes_before_what_the_report_says() -> None:
     absent = FindingStatement("lung_nodule", Certainty.ABSENT)
     assert statements_of(replace(study_line(), truth=(absent,))) == (absent,)
     mined = {statement.name: statement for statement in statements_of(study_line())}
-    assert tuple(mined) == CHEST_FINDING_NAMES
+    assert tuple(mined) == CHEST.names
     assert mined["lung_nodule"] == NODULE
     assert mined["emphysema"].certainty is Certainty.ABSENT
 

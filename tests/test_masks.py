@@ -9,10 +9,10 @@ from test_preprocess import flipped, textured_series
 
 from msvlm.data.masks import lesion_regions
 from msvlm.errors import DataError
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.study import Study
+from msvlm.vocabulary.chest import CHEST
 
 CONFIG = InputConfig(rows=16, columns=16, pixel_spacing_mm=2.0)
 FINDINGS = ("emphysema", "lung_nodule", "emphysema")
@@ -36,17 +36,17 @@ def test_how_the_study_is_stored_does_not_matter(
     expected = lesion_regions(Study("a", (series,)), tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
     found = lesion_regions(stored_otherwise, tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
     np.testing.assert_array_equal(found, expected)
-    assert found.shape == (6, len(CHEST_FINDING_NAMES), 4, 2)
+    assert found.shape == (6, len(CHEST.names), 4, 2)
 
 
 def test_several_lesions_of_a_finding_are_joined(tmp_path: Path) -> None:
     write_masks(tmp_path / "masks.nii.gz")
     study = Study("a", (textured_series(6),))
     regions = lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
-    stated = [CHEST_FINDING_NAMES[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))]
+    stated = [CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))]
     assert stated == ["emphysema", "lung_nodule"]
     one = lesion_regions(study, tmp_path / "masks.nii.gz", ("emphysema", "lung_nodule", "atelectasis"), CONFIG, (4, 2))
-    emphysema, atelectasis = CHEST_FINDING_NAMES.index("emphysema"), CHEST_FINDING_NAMES.index("atelectasis")
+    emphysema, atelectasis = CHEST.names.index("emphysema"), CHEST.names.index("atelectasis")
     assert (regions[:, emphysema] >= (one[:, emphysema] | one[:, atelectasis])).all()
 
 

@@ -37,7 +37,8 @@ def files_of(folder: Path) -> set[str]:
 @pytest.mark.parametrize("kind", list(SliceEncoderKind))
 def test_saved_then_loaded_is_the_same_model(kind: SliceEncoderKind, tmp_path: Path) -> None:
     model = tiny_model(tiny_config(tiny_encoder(kind)))
-    model.findings_head.set_thresholds(torch.tensor([0.3, 0.7]))
+    thresholds = torch.linspace(0.1, 0.9, len(model.vocabulary.findings))
+    model.findings_head.set_thresholds(thresholds)
     model.save_pretrained(tmp_path / "model")
     loaded = MsVlm.from_pretrained(tmp_path / "model")
     assert loaded.config == model.config
@@ -47,7 +48,7 @@ def test_saved_then_loaded_is_the_same_model(kind: SliceEncoderKind, tmp_path: P
     with torch.no_grad():
         assert torch.equal(loaded(batch, text).logits, model(batch, text).logits)
         assert torch.equal(loaded.read(batch).findings.presence_logits, model.read(batch).findings.presence_logits)
-    assert loaded.findings_head.thresholds.tolist() == pytest.approx([0.3, 0.7])
+    assert torch.equal(loaded.findings_head.thresholds, thresholds)
 
 
 def test_a_model_without_language_model_is_saved_and_loaded_too(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_all_runs_in_bfloat16_autocast_and_logits_stay_exact() -> None:
 
 def test_the_resampler_queries_come_before_the_findings() -> None:
     model = tiny_model()
-    assert model.visual_tokens == 5
+    assert model.visual_tokens == 3 + 18
     batch = random_study(4, 1)
     with torch.no_grad():
         reading = model.read(batch)
@@ -273,9 +274,9 @@ def test_without_language_model_nothing_is_written() -> None:
 def test_prompts_padded_on_the_right_are_refused_for_generation() -> None:
     model = tiny_model()
     text = prompts(model, (4,))
-    text = replace(text, attention_mask=text.attention_mask.flip(1) & (torch.arange(9) < 8))
+    text = replace(text, attention_mask=text.attention_mask.flip(1) & (torch.arange(25) < 24))
     with pytest.raises(ModelError, match="left"):
-        model.generate(torch.zeros(1, 5, 32), text, 4, 2)
+        model.generate(torch.zeros(1, 21, 32), text, 4, 2)
 
 
 def test_a_batch_with_neither_slices_nor_vectors_is_refused() -> None:

@@ -11,10 +11,10 @@ from msvlm.data.phantoms import write_phantoms
 from msvlm.data.prepare import prepare
 from msvlm.data.prepared import PreparedStore
 from msvlm.errors import ConfigError, DataError
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.imaging.read import read_study
 from msvlm.phantom.chest.chest_ct import draw_chest_ct
+from msvlm.vocabulary.chest import CHEST
 
 STUDIES = (2, 1, 1)
 
@@ -40,7 +40,7 @@ def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesion
         assert (study.findings, study.impression) == (drawn.findings_text, drawn.impression_text)
         regions = store.regions(study.key)
         assert regions is not None and len(regions) == len(read.voxels)
-        told = {CHEST_FINDING_NAMES[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))}
+        told = {CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))}
         assert told == {lesion.finding for lesion in drawn.lesions}
 
 

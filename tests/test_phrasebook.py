@@ -6,8 +6,8 @@ from importlib import resources
 import pytest
 
 from msvlm.errors import ConfigError
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.phantom.phrasebook import chest_phrasebook, parse_phrasebook
+from msvlm.vocabulary.chest import CHEST
 
 
 def _chest_text() -> str:
@@ -15,7 +15,7 @@ def _chest_text() -> str:
 
 
 def test_the_packaged_phrases_cover_each_finding_once() -> None:
-    assert sorted(phrases.name for phrases in chest_phrasebook().findings) == sorted(CHEST_FINDING_NAMES)
+    assert sorted(phrases.name for phrases in chest_phrasebook().findings) == sorted(CHEST.names)
     assert chest_phrasebook() is chest_phrasebook()
 
 

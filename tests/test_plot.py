@@ -18,7 +18,8 @@ from msvlm.evaluation.systems import (
     score_system,
 )
 from msvlm.evaluation.tables import Evaluation
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 BLUE, ORANGE = (22, 96, 178), (222, 122, 28)
 BARS_END = 270
@@ -26,9 +27,9 @@ BARS_END = 270
 
 
 def _evaluation(share: float, names: tuple[str, ...] = (GENERATED, ALL_NEGATIVE, ALL_POSITIVE, HU_RIDGE)) -> Evaluation:
-    positives = np.random.default_rng(0).random((30, len(CHEST_FINDING_NAMES))) < 0.4
+    positives = np.random.default_rng(0).random((30, len(CHEST.names))) < 0.4
     truth = tuple(
-        tuple(FindingStatement(CHEST_FINDING_NAMES[column], Certainty.PRESENT) for column in np.flatnonzero(row))
+        tuple(FindingStatement(CHEST.names[column], Certainty.PRESENT) for column in np.flatnonzero(row))
         for row in positives
     )
     studies = References(truth, ("",) * 30, PatientBootstrap.of([str(row) for row in range(30)]))

@@ -17,12 +17,12 @@ from msvlm.data.manifest import LesionMasks, Manifest, ManifestStudy, write_mani
 from msvlm.data.prepare import prepare
 from msvlm.data.prepared import PreparedStore
 from msvlm.errors import DataError, InputMismatchError
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, mask_regions, prepare_study
 from msvlm.imaging.read import read_study
 from msvlm.study import Modality, Series, Study, Weighting
+from msvlm.vocabulary.chest import CHEST
 
 CONFIG = InputConfig(rows=16, columns=24, pixel_spacing_mm=2.0)
 GRID = (2, 3)
@@ -45,7 +45,7 @@ def prepared_study(key: str = "a", slices: int = 5) -> PreparedStudy:
 
 
 def random_regions(slices: int) -> NDArray[np.bool_]:
-    return np.random.default_rng(1).random((slices, len(CHEST_FINDING_NAMES), *GRID)) < 0.2
+    return np.random.default_rng(1).random((slices, len(CHEST.names), *GRID)) < 0.2
 
 
 def write_study(folder: Path, key: str, slices: int = 6) -> ManifestStudy:
@@ -142,7 +142,7 @@ def test_prepare_gives_what_the_files_hold_and_a_second_run_does_nothing(tmp_pat
     regions = store.regions("a")
     assert regions is not None
     mask = read_study(tmp_path / "a_masks.nii.gz").series[0].voxels == 2
-    nodule = CHEST_FINDING_NAMES.index("lung_nodule")
+    nodule = CHEST.names.index("lung_nodule")
     np.testing.assert_array_equal(regions[:, nodule], mask_regions(study.series[0], mask, CONFIG, GRID))
     assert regions[0, nodule].any() and not regions[1:].any() and regions.sum() == regions[:, nodule].sum()
     files = sorted((path, path.stat().st_mtime_ns) for path in store.folder.rglob("*"))

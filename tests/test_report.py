@@ -5,9 +5,9 @@ import json
 import pytest
 
 from msvlm.errors import ReportError
-from msvlm.findings import Certainty, FindingStatement
 from msvlm.report import DISCLAIMER, Evidence, Report, Sentence, Status
 from msvlm.study import LeftOut
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 NODULE = (FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"left", "left lower lobe"}), 9.0),)
 
@@ -22,6 +22,7 @@ def some_report() -> Report:
         ),
         impression_sentences=(Sentence("Lung nodule – follow-up.", (), 0.8, NODULE),),
         probabilities={"lung_nodule": 0.8},
+        vocabulary="chest",
         model="bundled",
         series_used=("s2",),
         left_out=(LeftOut("s1", "localiser"),),

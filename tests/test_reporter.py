@@ -11,13 +11,14 @@ from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study,
 
 from msvlm.data.text import join_report
 from msvlm.errors import ConfigError, ModelError, StudyError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty
 from msvlm.report import Report
 from msvlm.reporting.drafting import draft_reports, state_findings
 from msvlm.reporting.evidence import SentenceScorer
 from msvlm.reporting.out_of_domain import TrainingDomain, fit_training_domain
 from msvlm.reporting.reporter import Reporter
 from msvlm.study import Study
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_support_is_what_the_findings_head_gives(report: Report) -> None:
 
 
 def test_all_findings_have_a_probability(report: Report) -> None:
-    assert tuple(report.probabilities) == CHEST_FINDING_NAMES
+    assert tuple(report.probabilities) == CHEST.names
     assert all(0.0 <= probability <= 1.0 for probability in report.probabilities.values())
 
 
@@ -154,8 +155,8 @@ def test_the_heads_answer_puts_a_lobe_on_its_side_and_names_one_degree() -> None
     with torch.inference_mode():
         findings = model.read(model.encode(tiny_batch(tiny_study(1)))).findings
     likely = torch.full_like(findings.attribute_logits, 2.0)
-    likely[..., ATTRIBUTES.index("right")] = -2.0
-    likely[..., ATTRIBUTES.index("severe")] = 3.0
+    likely[..., CHEST.attributes.index("right")] = -2.0
+    likely[..., CHEST.attributes.index("severe")] = 3.0
     findings = replace(
         findings,
         presence_logits=torch.full_like(findings.presence_logits, 3.0),

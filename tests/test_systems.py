@@ -5,12 +5,13 @@ import pytest
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.systems import References, SystemOutput, output_of_texts, score_reports, score_system
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement, Statements
 from msvlm.labeling import label_report
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements
 
 TEXTS = ("A 9 mm nodule in the left lung.", "No nodule.", "Emphysema.", "A nodule in the right lung.")
 PATIENTS = ("a", "b", "c", "d")
-NODULE = CHEST_FINDING_NAMES.index("lung_nodule")
+NODULE = CHEST.names.index("lung_nodule")
 
 
 def _nodule(side: str, size_mm: float) -> Statements:
@@ -38,7 +39,7 @@ def test_a_report_is_scored_by_what_the_labeler_reads_in_it() -> None:
 
 
 def test_a_head_has_an_area_where_studies_differ_and_no_places() -> None:
-    head_scores = np.zeros((4, len(CHEST_FINDING_NAMES)))
+    head_scores = np.zeros((4, len(CHEST.names)))
     head_scores[:, NODULE] = [0.9, 0.5, 0.4, 0.8]
     scores = score_system(SystemOutput("findings head", head_scores > 0.45, scores=head_scores), REFERENCES)
     assert scores.auc is not None and scores.auc.macro is not None

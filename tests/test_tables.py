@@ -14,12 +14,13 @@ from msvlm.evaluation.finding_metrics import score_calibration
 from msvlm.evaluation.systems import ALL_POSITIVE, FINDINGS_HEAD, GENERATED, References, SystemOutput, score_system
 from msvlm.evaluation.systems import output_of_texts as of_texts
 from msvlm.evaluation.tables import Evaluation
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.study import LeftOut
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 TEXTS = ("A 9 mm nodule in the left lung.", "No nodule.", "Emphysema.", "A nodule in the right lung.")
 PATIENTS = ("a", "b", "c", "d")
-NODULE = CHEST_FINDING_NAMES.index("lung_nodule")
+NODULE = CHEST.names.index("lung_nodule")
 WIDEST = 120
 
 
@@ -27,7 +28,7 @@ WIDEST = 120
 def evaluation() -> Evaluation:
     nodule = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"left"}), 8.0)
     truth = ((nodule,), (), (nodule,), (nodule,))
-    scores = np.zeros((4, len(CHEST_FINDING_NAMES)))
+    scores = np.zeros((4, len(CHEST.names)))
     scores[:, NODULE] = [0.9, 0.5, 0.4, 0.8]
     head = SystemOutput(FINDINGS_HEAD, scores > 0.45, scores=scores)
     outputs = (of_texts(GENERATED, TEXTS), head, SystemOutput(ALL_POSITIVE, np.ones_like(scores, dtype=bool)))
@@ -40,7 +41,7 @@ def evaluation() -> Evaluation:
         patients=4,
         systems=tuple(score_system(output, references) for output in outputs),
         evidence=score_evidence([(hit,), (miss,)], ["a", "b"]),
-        calibration=score_calibration(scores > 0.45, scores, CHEST_FINDING_NAMES),
+        calibration=score_calibration(scores > 0.45, scores, CHEST.names),
     )
 
 
@@ -51,7 +52,7 @@ def test_tables_json_and_csv_have_the_same_numbers(evaluation: Evaluation) -> No
     in_json = json.loads(evaluation.to_json())["systems"][0]["presence"]
     assert (in_json["macro_f1"]["value"], in_json["findings"][NODULE]["f1_low"]) == (macro.value, nodule.f1_low)
     lines = list(csv.DictReader(io.StringIO(evaluation.to_csv())))
-    assert len(lines) == 3 * (len(CHEST_FINDING_NAMES) + 2)
+    assert len(lines) == 3 * (len(CHEST.names) + 2)
     of = {line["finding"]: line for line in lines if line["system"] == GENERATED}
     assert float(of["macro"]["f1"]) == pytest.approx(macro.value, abs=1e-4)
     assert float(of["micro"]["f1_low"]) == pytest.approx(scores.micro_f1.low, abs=1e-4)

@@ -8,12 +8,13 @@ import pytest
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import presence_matrix, score_presence
 from msvlm.evaluation.location_metrics import score_locations
-from msvlm.findings import CHEST_FINDINGS, DEGREES, LOBES, SIDES, Certainty, FindingStatement
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.phantom.chest.chest_ct import ScanShape, draw_chest_ct
 from msvlm.phantom.chest.truth import Lesion, merge_truth
 from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook
 from msvlm.phantom.wording import WrittenReport, describe_location, write_report
+from msvlm.vocabulary.chest import CHEST, LOBES
+from msvlm.vocabulary.vocabulary import DEGREES, SIDES, Certainty, FindingStatement
 
 COARSE = ScanShape(28, 64, 64, (11.0, 6.0, 6.0))
 DEVICES = (
@@ -30,7 +31,7 @@ SIZED = ("lung_nodule", "lymphadenopathy", "hiatal_hernia")
 def _sample_lesions(generator: np.random.Generator) -> tuple[Lesion, ...]:
     """Returns lesions of random findings, each with all attributes that its finding allows."""
     lesions: list[Lesion] = []
-    for kind in CHEST_FINDINGS:
+    for kind in CHEST.findings:
         if generator.random() < 0.6:
             continue
         degree = {str(generator.choice(DEGREES))} & set(kind.attributes)
@@ -74,7 +75,7 @@ def test_the_labeler_reads_back_the_truth_of_drawn_studies() -> None:
     for seed in range(300):
         drawn = draw_chest_ct(seed, COARSE)
         wrong += _disagreements(drawn.truth, drawn.findings_text, drawn.impression_text)
-    assert len(wrong) <= 0.01 * 300 * len(CHEST_FINDINGS), wrong[:5]
+    assert len(wrong) <= 0.01 * 300 * len(CHEST.findings), wrong[:5]
 
 
 def test_the_labeler_reads_back_the_truth_of_any_mix_of_findings() -> None:
@@ -82,7 +83,7 @@ def test_the_labeler_reads_back_the_truth_of_any_mix_of_findings() -> None:
     for seed in range(1500):
         truth, report = _written(seed)
         wrong += _disagreements(truth, report.findings_text, report.impression_text)
-    assert len(wrong) <= 0.002 * 1500 * len(CHEST_FINDINGS), wrong[:5]
+    assert len(wrong) <= 0.002 * 1500 * len(CHEST.findings), wrong[:5]
 
 
 def test_presence_side_lobe_and_size_are_each_read_back() -> None:
@@ -112,7 +113,7 @@ def test_the_findings_section_mentions_all_18_findings() -> None:
         mentioned = {
             stated.name for sentence in split_sentences(report.findings_text) for stated in label_sentence(sentence)
         }
-        assert mentioned == {kind.name for kind in CHEST_FINDINGS}, report.findings_text
+        assert mentioned == {kind.name for kind in CHEST.findings}, report.findings_text
 
 
 def test_the_impression_states_only_findings_that_are_present() -> None:

@@ -31,7 +31,7 @@ def tiny_config(encoder: SliceEncoderConfig | None = None, pose: Pose = Pose.MIL
         slice_encoder=encoder if encoder is not None else tiny_encoder(),
         z_former=ZFormerConfig(width=24, layers=2, heads=2, pose=pose),
         resampler=ResamplerConfig(queries=3, layers=2, heads=2),
-        findings_head=FindingsHeadConfig(findings=("lung_nodule", "pleural_effusion"), heads=2, layers=1),
+        findings_head=FindingsHeadConfig(heads=2, layers=1),
     )
 
 

@@ -11,7 +11,6 @@ from msvlm.batch import StudyBatch
 from msvlm.data.cues import write_cues
 from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText, train_tokenizer
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement
 from msvlm.imaging.preprocess import InputConfig, prepare_study
 from msvlm.model.findings_head import FindingsHeadConfig, FindingsOutput
 from msvlm.model.language_model import LanguageModelConfig
@@ -20,6 +19,8 @@ from msvlm.model.resampler import ResamplerConfig
 from msvlm.model.slice_encoder import SliceEncoderConfig
 from msvlm.model.z_former import ZFormerConfig
 from msvlm.study import LeftOut, Modality, Series, Study, Weighting
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 INPUT = InputConfig(rows=32, columns=32, pixel_spacing_mm=12.0)
 NODULE_REPORT = (
@@ -101,10 +102,10 @@ def save_tiny_reader(folder: Path, steps: int = 120) -> Path:
 
 def _findings_loss(findings: FindingsOutput, nodule: FindingStatement) -> torch.Tensor:
     """Every second study has the nodule and no other finding."""
-    column = CHEST_FINDING_NAMES.index(nodule.name)
+    column = CHEST.names.index(nodule.name)
     is_there = torch.zeros_like(findings.presence_logits)
     is_there[::2, column] = 1.0
-    words = torch.tensor([float(word in nodule.attributes) for word in ATTRIBUTES]).expand(len(is_there), -1)
+    words = torch.tensor([float(word in nodule.attributes) for word in CHEST.attributes]).expand(len(is_there), -1)
     return (
         functional.binary_cross_entropy_with_logits(findings.presence_logits, is_there)
         + functional.binary_cross_entropy_with_logits(findings.attribute_logits[:, column], words)

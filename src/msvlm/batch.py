@@ -61,7 +61,7 @@ class FindingTargets:
 
     Attributes:
         presence: 1 present, 0 absent.
-        attributes: 1 stated, 0 not stated, in the order of `msvlm.findings.ATTRIBUTES`; NaN also where the finding is
+        attributes: 1 stated, 0 not stated, in the order of `Vocabulary.attributes`; NaN also where the finding is
             absent or cannot have the attribute.
         sizes_mm: the largest stated diameter, depth or width; NaN also where the finding is absent.
         regions: for each slice whether a finding's mask touches each cell of the slice encoder's region grid;

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from msvlm.errors import ReportError
-from msvlm.findings import Certainty, FindingStatement, Statements
 from msvlm.study import LeftOut
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements
 
 DISCLAIMER = (
     "AI draft, unverified. msvlm is research software, not a medical device; a radiologist must check every word."
@@ -79,6 +79,7 @@ class Report:
         study_key: the study that was read.
         findings_sentences, impression_sentences: the two sections, in reading order.
         probabilities: finding name -> probability from the findings head.
+        vocabulary: name of the vocabulary of its findings.
         model: name and weights hash of the model that wrote it.
         series_used: keys of the series that the model read.
         left_out: series and files of the study that were not read, and why.
@@ -92,6 +93,7 @@ class Report:
     findings_sentences: tuple[Sentence, ...]
     impression_sentences: tuple[Sentence, ...]
     probabilities: dict[str, float]
+    vocabulary: str
     model: str
     series_used: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()

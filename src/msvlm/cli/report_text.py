@@ -2,10 +2,10 @@
 
 import textwrap
 
-from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
 from msvlm.reporting.documents import notices
 from msvlm.reporting.evidence_text import evidence_text
+from msvlm.vocabulary import find_vocabulary
 
 _WIDTH = 100
 
@@ -15,7 +15,8 @@ def report_to_text(report: Report) -> str:
     lines = [wrapped(notice, 0) for notice in notices(report)]
     lines += ["", "Findings head (probability that it is there)"]
     ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    cells = [f"{probability:5.2f}  {label_of(name):<38}" for name, probability in ranked]
+    vocabulary = find_vocabulary(report.vocabulary)
+    cells = [f"{probability:5.2f}  {vocabulary.kind(name).label:<38}" for name, probability in ranked]
     half = -(-len(cells) // 2)
     lines += ["".join(cells[row::half]).rstrip() for row in range(half)]
     for title, sentences in (("Findings", report.findings_sentences), ("Impression", report.impression_sentences)):

@@ -9,9 +9,9 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from msvlm.findings import FindingStatement
     from msvlm.report import Report as DraftedReport
     from msvlm.study import Study
+    from msvlm.vocabulary.vocabulary import FindingStatement
 
 DEMO_SEED = 1_000_003
 """Of the demo's patient; training draws its own from seeds far below."""
@@ -103,9 +103,10 @@ class Demo:
 
 def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
     """The labels of what is called present or possible."""
-    from msvlm.findings import Certainty, label_of
+    from msvlm.vocabulary.chest import CHEST
+    from msvlm.vocabulary.vocabulary import Certainty
 
-    return {label_of(item.name).lower() for item in statements if item.certainty is not Certainty.ABSENT}
+    return {CHEST.kind(item.name).label.lower() for item in statements if item.certainty is not Certainty.ABSENT}
 
 
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":

@@ -25,9 +25,9 @@ from msvlm.evaluation.systems import (
     SystemOutput,
     output_of_texts,
 )
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
 from msvlm.study import LeftOut
+from msvlm.vocabulary.chest import CHEST
 
 CELL_GRID = (6, 8)
 """Cells of a slice, rows and columns."""
@@ -41,7 +41,7 @@ def trivial_systems(manifest: Manifest, studies: int) -> tuple[list[SystemOutput
 
     The second value names the system that is left out, with the reason.
     """
-    nothing = np.zeros((studies, len(CHEST_FINDING_NAMES)), dtype=bool)
+    nothing = np.zeros((studies, len(CHEST.names)), dtype=bool)
     outputs = [SystemOutput(ALL_NEGATIVE, nothing), SystemOutput(ALL_POSITIVE, ~nothing)]
     training = _split(manifest, "train")
     if not training:

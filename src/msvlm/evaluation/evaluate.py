@@ -32,12 +32,12 @@ from msvlm.evaluation.saved_reports import (
 from msvlm.evaluation.systems import ANOTHER_IMAGE, References, score_system
 from msvlm.evaluation.tables import Evaluation
 from msvlm.files import check_writable, replace_files
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.labeling import label_report
 from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
 from msvlm.study import LeftOut
+from msvlm.vocabulary.chest import CHEST
 
 EVIDENCE_STUDIES = 50
 """Computing the evidence of a study takes longer than drafting it."""
@@ -157,7 +157,7 @@ def _saved_reports(
         SavedReport(
             key=study.key,
             patient=study.patient,
-            true_findings=tuple(name for name, is_true in zip(CHEST_FINDING_NAMES, row, strict=True) if is_true),
+            true_findings=tuple(name for name, is_true in zip(CHEST.names, row, strict=True) if is_true),
             true=_reference_report(study),
             generated=text,
             without_image=blind,
@@ -174,7 +174,7 @@ def _match(other: SavedEvaluation, studies: Sequence[ManifestStudy]) -> SavedEva
 
 def _compare(own: Sequence[SavedReport], other: SavedEvaluation, bootstrap: PatientBootstrap) -> PairedDifference:
     """Returns the paired test of two models' reports, both labelled by the present rules."""
-    positives = np.array([[name in report.true_findings for name in CHEST_FINDING_NAMES] for report in own])
+    positives = np.array([[name in report.true_findings for name in CHEST.names] for report in own])
     predicted, other_predicted = (
         presence_matrix([label_report(report.generated) for report in reports]) for reports in (own, other.reports)
     )

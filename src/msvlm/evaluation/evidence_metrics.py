@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import Estimate, PatientBootstrap
-from msvlm.findings import CHEST_FINDING_NAMES, FOCAL_FINDINGS, Certainty, Statements
 from msvlm.reporting.evidence import SentenceEvidence
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, Statements
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def top_slices(
     """
     present = {item.name for item in truth if item.certainty is not Certainty.ABSENT}
     shows_finding = np.asarray(regions.any(axis=(2, 3)))
-    shows = {name: shows_finding[:, column] for column, name in enumerate(CHEST_FINDING_NAMES)}
+    shows = {name: shows_finding[:, column] for column, name in enumerate(CHEST.names)}
     return tuple(
         TopSlice(
             item.name,
@@ -74,7 +75,7 @@ def top_slices(
         )
         for found in sentences
         for item in found.sentence.positive_statements
-        if item.name in FOCAL_FINDINGS and item.name in present and shows[item.name].any()
+        if item.name in CHEST.focal_names and item.name in present and shows[item.name].any()
     )
 
 
@@ -83,7 +84,7 @@ def score_evidence(studies: Sequence[Sequence[TopSlice]], patients: Sequence[str
     if not studies:
         return None
     bootstrap = PatientBootstrap.of(patients)
-    shares = {name: _share(studies, name, bootstrap) for name in ("", *FOCAL_FINDINGS)}
+    shares = {name: _share(studies, name, bootstrap) for name in ("", *CHEST.focal_names)}
     of_findings = tuple(share for name, share in shares.items() if name and share is not None)
     return EvidenceScores(len(studies), shares[""], of_findings)
 

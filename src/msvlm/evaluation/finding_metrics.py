@@ -12,7 +12,8 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 
 from msvlm.errors import DataError
 from msvlm.evaluation.bootstrap import CONFIDENCE, Estimate, PatientBootstrap, Weights, f1_of_samples, ratio
-from msvlm.findings import CHEST_FINDING_NAMES, Certainty, Statements
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, Statements
 
 BINS = 10
 """Bins of a calibration, of equal width."""
@@ -122,7 +123,7 @@ class _Counts:
         return crg_score(hits, stated, positives, weights.sum(1) * self.predicted.shape[1])
 
 
-def presence_matrix(studies: Sequence[Statements], names: Sequence[str] = CHEST_FINDING_NAMES) -> NDArray[np.bool_]:
+def presence_matrix(studies: Sequence[Statements], names: Sequence[str] = CHEST.names) -> NDArray[np.bool_]:
     """Returns which findings are stated as present or uncertain, (studies, findings)."""
     presence = np.zeros((len(studies), len(names)), dtype=bool)
     columns = {name: column for column, name in enumerate(names)}
@@ -137,7 +138,7 @@ def score_presence(
     truth: NDArray[np.bool_],
     predicted: NDArray[np.bool_],
     bootstrap: PatientBootstrap,
-    names: Sequence[str] = CHEST_FINDING_NAMES,
+    names: Sequence[str] = CHEST.names,
 ) -> PresenceScores:
     """Scores predictions (studies, findings) against the truth (studies, findings).
 

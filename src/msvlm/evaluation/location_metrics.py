@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import Estimate, PatientBootstrap
-from msvlm.findings import CHEST_FINDING_NAMES, LOBES, SIDES, Certainty, FindingStatement, Statements
+from msvlm.vocabulary.chest import CHEST, LOBES
+from msvlm.vocabulary.vocabulary import SIDES, Certainty, FindingStatement, Statements
 
 TOLERANCE_MM, RELATIVE_TOLERANCE = 2.0, 0.2
 """A stated size is correct within the larger of the two, about the difference between two readers."""
@@ -71,7 +72,7 @@ def nodule_recall(
     diameters_mm = np.array([_nodule_mm(statements) for statements in truth])
     if np.isnan(diameters_mm).all():
         return ()
-    is_predicted = presence[:, CHEST_FINDING_NAMES.index(NODULE)]
+    is_predicted = presence[:, CHEST.names.index(NODULE)]
     classes = []
     for from_mm, below_mm in zip(DIAMETERS_MM, DIAMETERS_MM[1:], strict=False):
         in_class = (diameters_mm >= from_mm) & (diameters_mm < below_mm)

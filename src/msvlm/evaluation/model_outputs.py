@@ -20,11 +20,12 @@ from msvlm.evaluation.systems import (
     SystemOutput,
     output_of_texts,
 )
-from msvlm.findings import CHEST_FINDING_NAMES, Statements
 from msvlm.reporting.drafting import Draft, draft_reports
 from msvlm.reporting.evidence import find_evidence
 from msvlm.reporting.out_of_domain import summarise
 from msvlm.reporting.reporter import Reporter
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Statements
 
 STUDIES_AT_ONCE = 8
 
@@ -70,10 +71,10 @@ class ModelOutputs:
 
     def _scores(self) -> NDArray[np.float32]:
         """Returns probabilities (studies, 18), 0 for findings that the head does not have."""
-        scores = np.zeros((len(self.texts), len(CHEST_FINDING_NAMES)), np.float32)
+        scores = np.zeros((len(self.texts), len(CHEST.names)), np.float32)
         for column, name in enumerate(self.names):
-            if name in CHEST_FINDING_NAMES:
-                scores[:, CHEST_FINDING_NAMES.index(name)] = self.probabilities[:, column]
+            if name in CHEST.names:
+                scores[:, CHEST.names.index(name)] = self.probabilities[:, column]
         return scores
 
 
@@ -97,7 +98,7 @@ def run_model(reporter: Reporter, dataset: StudyDataset, evidence_studies: int) 
         blind_texts += [draft.text for draft in draft_reports(reporter.model, reporter.text, batch, masked)]
         outside += _outside(reporter, batch) if reporter.domain is not None else 0
     return ModelOutputs(
-        names=reporter.model.config.findings_head.findings,
+        names=reporter.model.vocabulary.names,
         texts=tuple(texts),
         blind_texts=tuple(blind_texts),
         statements=tuple(statements),

@@ -11,8 +11,8 @@ from msvlm.evaluation.finding_metrics import AucScores, PresenceScores, presence
 from msvlm.evaluation.location_metrics import DiameterRecall, LocationScores, nodule_recall, score_locations
 from msvlm.evaluation.text_metrics.bleu_rouge_cider import TextScores, score_texts
 from msvlm.evaluation.text_metrics.diversity import Diversity, score_diversity
-from msvlm.findings import Statements
 from msvlm.labeling import label_report
+from msvlm.vocabulary.vocabulary import Statements
 
 GENERATED = "generated report"
 FINDINGS_HEAD = "findings head"

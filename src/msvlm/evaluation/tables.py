@@ -21,8 +21,8 @@ from msvlm.evaluation.systems import (
     NO_IMAGE,
     SystemScores,
 )
-from msvlm.findings import CHEST_FINDINGS, label_of
 from msvlm.study import LeftOut
+from msvlm.vocabulary.chest import CHEST
 
 _SYSTEM_WIDTHS = (24, 22, 10, 8, 8, 8, 8, 8, 8, 8, 8)
 _INTERVAL_WIDTHS = (24, 13, 13, 13, 13, 13, 13, 13)
@@ -192,7 +192,7 @@ def _finding_table(systems: Sequence[SystemScores], calibration: Calibration | N
         f"{'':<45}{f' {systems[0].name} ':-^40} {f' {FINDINGS_HEAD} ':-^20}{'HU':>7}{'all':>7}",
         _line(_FINDING_WIDTHS, heads),
     ]
-    for index, kind in enumerate(CHEST_FINDINGS):
+    for index, kind in enumerate(CHEST.findings):
         own = systems[0].presence.findings[index]
         f1 = {name: system.presence.findings[index].f1 for name, system in named.items()}
         cells = (
@@ -239,7 +239,7 @@ def _evidence_table(evidence: EvidenceScores) -> list[str]:
         return [f"{title}: no report correctly states a focal finding"]
     lines = [title, _line(_EVIDENCE_WIDTHS, ("finding", "statements", "share (95 %)", "chance"))]
     for share in (evidence.overall, *evidence.findings):
-        name = label_of(share.finding) if share.finding else "all focal findings"
+        name = CHEST.kind(share.finding).label if share.finding else "all focal findings"
         count = f"{round(share.inside.value * share.inside.count)} of {share.inside.count}"
         lines.append(_line(_EVIDENCE_WIDTHS, (name, count, _number(share.inside), _number(share.chance))))
     return lines

@@ -7,10 +7,11 @@ Method: clauses, and cues of negation and uncertainty with a scope, after NegEx
 import re
 from dataclasses import dataclass
 
-from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement, allowed_attributes
 from msvlm.labeling.attributes import Qualifier, find_degrees, find_locations, find_sizes
 from msvlm.labeling.scope import certainty_of, split_clauses, split_sentences, without_history
 from msvlm.labeling.terms import ANY_TERM, TERMS
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
 
 __all__ = ["label_report", "label_sentence", "split_sentences"]
 
@@ -40,7 +41,7 @@ def label_report(text: str) -> tuple[FindingStatement, ...]:
             found = _follow_up(mentions[-1], sentence.lower())
         mentions += found
     stated = {statement.name: statement for statement in _merge(mentions)}
-    return tuple(stated.get(kind.name, FindingStatement(kind.name, Certainty.ABSENT)) for kind in CHEST_FINDINGS)
+    return tuple(stated.get(kind.name, FindingStatement(kind.name, Certainty.ABSENT)) for kind in CHEST.findings)
 
 
 def label_sentence(text: str) -> tuple[FindingStatement, ...]:
@@ -112,7 +113,7 @@ def _owners(
 
 def _qualified(mention: _Mention, *qualifiers: Qualifier) -> _Mention:
     attributes = mention.attributes.union(*(qualifier.attributes for qualifier in qualifiers)) & frozenset(
-        allowed_attributes(mention.finding)
+        CHEST.kind(mention.finding).attributes
     )
     sizes = [qualifier.size_mm for qualifier in qualifiers if qualifier.size_mm is not None]
     size_mm = max(sizes) if sizes else mention.size_mm
@@ -129,7 +130,7 @@ def _follow_up(previous: _Mention, sentence: str) -> list[_Mention]:
 def _merge(mentions: list[_Mention]) -> tuple[FindingStatement, ...]:
     """Returns one statement for each finding: present if any mention is, else uncertain, else absent."""
     statements = []
-    for kind in CHEST_FINDINGS:
+    for kind in CHEST.findings:
         own = [mention for mention in mentions if mention.finding == kind.name]
         for certainty in Certainty:
             matching = [mention for mention in own if mention.certainty is certainty]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from msvlm.findings import LEFT, RIGHT
+from msvlm.vocabulary.vocabulary import LEFT, RIGHT
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Qualifier:
 
     Attributes:
         start, end: their position in the clause.
-        attributes: of `msvlm.findings.ATTRIBUTES`.
+        attributes: of `Vocabulary.attributes`.
         size_mm: the largest of the numbers stated together.
     """
 

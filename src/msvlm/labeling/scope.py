@@ -2,7 +2,7 @@
 
 import re
 
-from msvlm.findings import Certainty
+from msvlm.vocabulary.vocabulary import Certainty
 
 _SENTENCE_END = re.compile(
     r"""

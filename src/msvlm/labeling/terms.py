@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from msvlm.findings import Certainty
+from msvlm.vocabulary.vocabulary import Certainty
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from msvlm.errors import ConfigError, ModelError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES
 from msvlm.model.transformer import INITIAL_STD, TransformerLayer, check_width, initialise
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 _OUTPUT_STD = 0.005
 _INITIAL_MAXIMUM_WEIGHT = 0.5
@@ -25,15 +25,12 @@ _NEVER = -1e4
 
 @dataclass(frozen=True)
 class FindingsHeadConfig:
-    """Which findings are predicted, in the order of all outputs, and size of the head."""
+    """Size of the findings head; which findings it predicts is a matter of the model's vocabulary."""
 
-    findings: tuple[str, ...] = CHEST_FINDING_NAMES
     heads: int = 4
     layers: int = 1
 
     def __post_init__(self) -> None:
-        if not self.findings or len(set(self.findings)) < len(self.findings):
-            raise ConfigError(f"findings_head: findings {self.findings}; wanted at least one, and each only once")
         if self.heads < 1 or self.layers < 0:
             raise ConfigError(
                 f"findings_head: {self.heads} heads, {self.layers} layers; wanted at least 1 head and 0 layers"
@@ -46,7 +43,7 @@ class FindingsOutput:
 
     Attributes:
         presence_logits: the finding is present.
-        attribute_logits: in the order of `msvlm.findings.ATTRIBUTES`, given that the finding is present.
+        attribute_logits: in the order of `Vocabulary.attributes`, given that the finding is present.
         log_sizes_mm: natural logarithm of the largest diameter, depth or width.
         vectors: one vector per finding, for the language model.
         slice_attention: attention of each finding to each slice; over a study it sums to 1 minus the attention on the
@@ -66,11 +63,16 @@ class FindingsHead(nn.Module):
     """One query per finding, which attends to all cells of the visible slices of a study, and to a null key."""
 
     def __init__(
-        self, config: FindingsHeadConfig, z_width: int, vector_width: int, region_grid: tuple[int, int]
+        self,
+        config: FindingsHeadConfig,
+        vocabulary: Vocabulary,
+        z_width: int,
+        vector_width: int,
+        region_grid: tuple[int, int],
     ) -> None:
         super().__init__()
         check_width("findings_head", z_width, config.heads, max(config.layers, 1))
-        findings, cells = len(config.findings), math.prod(region_grid)
+        findings, cells = len(vocabulary.findings), math.prod(region_grid)
         self.region_grid = region_grid
         self.heads = config.heads
         self.queries = nn.Parameter(torch.zeros(findings, z_width))
@@ -84,8 +86,8 @@ class FindingsHead(nn.Module):
         self.context_output = nn.Linear(z_width, z_width)
         self.layers = nn.ModuleList(TransformerLayer(z_width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(z_width)
-        self.output_weights = nn.Parameter(torch.zeros(findings, 2 + len(ATTRIBUTES), z_width))
-        self.output_bias = nn.Parameter(torch.zeros(findings, 2 + len(ATTRIBUTES)))
+        self.output_weights = nn.Parameter(torch.zeros(findings, 2 + len(vocabulary.attributes), z_width))
+        self.output_bias = nn.Parameter(torch.zeros(findings, 2 + len(vocabulary.attributes)))
         self.register_buffer("thresholds", torch.full((findings,), 0.5))
         self.thresholds: Float[Tensor, " findings"]
         self._initialise()

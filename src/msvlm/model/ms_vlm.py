@@ -42,6 +42,8 @@ from msvlm.model.slice_encoder import SliceEncoder, SliceEncoderConfig
 from msvlm.model.standardiser import VectorStandardiser
 from msvlm.model.transformer import check_width, initialise
 from msvlm.model.z_former import ZFormer, ZFormerConfig
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.chest import CHEST
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ class MsVlmConfig:
     """Configuration of a whole model.
 
     Attributes:
+        vocabulary: name of the vocabulary of its findings head and its reports.
         input: how slices are prepared for it.
         language_model: None until one is attached.
         visual_token_id: token id of the visual placeholder; -1 without a language model.
         cues: whether prompts contain the positive findings of the findings head as text; the paper's do not.
     """
 
+    vocabulary: str = CHEST.name
     input: InputConfig = field(default_factory=InputConfig)
     slice_encoder: SliceEncoderConfig = field(default_factory=SliceEncoderConfig)
     z_former: ZFormerConfig = field(default_factory=ZFormerConfig)
@@ -65,6 +69,7 @@ class MsVlmConfig:
     cues: bool = True
 
     def __post_init__(self) -> None:
+        find_vocabulary(self.vocabulary)
         check_width("resampler", self.z_former.width, self.resampler.heads, self.resampler.layers)
         check_width("findings_head", self.z_former.width, self.findings_head.heads, 1)
         if self.language_model is not None and self.visual_token_id < 0:
@@ -114,7 +119,10 @@ class MsVlm(nn.Module):
         self.standardiser = VectorStandardiser(tokens, vector_width)
         self.z_former = ZFormer(config.z_former, tokens, vector_width)
         self.resampler = Resampler(config.resampler, z_width)
-        self.findings_head = FindingsHead(config.findings_head, z_width, vector_width, self.slice_encoder.region_grid)
+        self.vocabulary = find_vocabulary(config.vocabulary)
+        self.findings_head = FindingsHead(
+            config.findings_head, self.vocabulary, z_width, vector_width, self.slice_encoder.region_grid
+        )
         self.visual_projection: nn.Module | None = None
         self.language_model: PreTrainedModel | None = None
         if config.language_model is not None:
@@ -123,7 +131,7 @@ class MsVlm(nn.Module):
     @property
     def visual_tokens(self) -> int:
         """Number of visual placeholders that each prompt must have."""
-        return self.config.resampler.queries + len(self.config.findings_head.findings)
+        return self.config.resampler.queries + len(self.vocabulary.findings)
 
     def attach_language_model(self, config: LanguageModelConfig, visual_token_id: int) -> None:
         """Attaches a language model and a new projection into it; replaces an earlier one."""

@@ -16,7 +16,8 @@ import cattrs
 from cattrs.errors import ClassValidationError
 
 from msvlm.errors import ConfigError
-from msvlm.findings import CHEST_FINDING_NAMES, DEGREES, LOBES, MEASURED_FINDINGS, SIDES, allowed_attributes
+from msvlm.vocabulary.chest import CHEST, LOBES
+from msvlm.vocabulary.vocabulary import DEGREES, SIDES
 
 _ALWAYS_FILLED = {"a", "s"}
 
@@ -44,8 +45,8 @@ class FindingPhrases:
     adjectives: dict[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in CHEST_FINDING_NAMES:
-            raise ConfigError(f"unknown finding {self.name!r}; use one of {', '.join(CHEST_FINDING_NAMES)}")
+        if self.name not in CHEST.names:
+            raise ConfigError(f"unknown finding {self.name!r}; use one of {', '.join(CHEST.names)}")
         _check_placeholders(self.name, (*self.present, *self.brief, *self.several), _placeholders_of(self.name))
         _check_placeholders(self.name, (*self.absent, *self.terms), set())
         if not (self.present and self.absent and self.terms and self.brief):
@@ -79,7 +80,7 @@ class Phrasebook:
 
     def __post_init__(self) -> None:
         names = [phrases.name for phrases in self.findings]
-        missing = [name for name in CHEST_FINDING_NAMES if name not in names]
+        missing = [name for name in CHEST.names if name not in names]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if missing or repeated:
             raise ConfigError(
@@ -129,13 +130,13 @@ def parse_phrasebook(text: str, file_name: str) -> Phrasebook:
 
 def _placeholders_of(name: str) -> set[str]:
     """Returns the placeholders that can be filled for a finding."""
-    attributes = set(allowed_attributes(name))
+    attributes = set(CHEST.kind(name).attributes)
     return (
         _ALWAYS_FILLED
         | ({"degree", "degree_adverb"} if attributes & set(DEGREES) else set())
         | ({"side"} if attributes & set(SIDES) else set())
         | ({"where"} if attributes & {*SIDES, *LOBES} else set())
-        | ({"size"} if name in MEASURED_FINDINGS else set())
+        | ({"size"} if CHEST.kind(name).is_measured else set())
         | ({"kind"} if name == "medical_material" else set())
     )
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msvlm.findings import DEGREES, LEFT, LOBES, RIGHT, Certainty, FindingStatement
 from msvlm.phantom.chest.truth import Lesion
 from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook
+from msvlm.vocabulary.chest import LOBES
+from msvlm.vocabulary.vocabulary import DEGREES, LEFT, RIGHT, Certainty, FindingStatement
 
 
 @dataclass(frozen=True)

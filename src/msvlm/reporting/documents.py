@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msvlm.files import replace_files
-from msvlm.findings import label_of
 from msvlm.report import Report, Sentence
 from msvlm.reporting.evidence_text import evidence_text
 from msvlm.reporting.key_slices import draw_key_slices
 from msvlm.study import Study
+from msvlm.vocabulary import find_vocabulary
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def to_markdown(report: Report, picture: str = "") -> str:
         lines += ["## Key slices", "", f"![The key slice of each positive finding]({picture})", ""]
     lines += ["## Findings head", "", "| finding | probability |", "|---|---|"]
     by_probability = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    lines += [f"| {label_of(name)} | {probability:.2f} |" for name, probability in by_probability]
+    vocabulary = find_vocabulary(report.vocabulary)
+    lines += [f"| {vocabulary.kind(name).label} | {probability:.2f} |" for name, probability in by_probability]
     lines += ["", "## What was read", "", f"Series used: {', '.join(report.series_used)}.", ""]
     lines += [f"- left out: {_escaped(item.name)}: {_escaped(item.reason)}" for item in report.left_out]
     lines += [""] * bool(report.left_out) + [f"Model: {report.model}. Status: {report.status}.", ""]

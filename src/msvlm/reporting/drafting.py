@@ -12,19 +12,9 @@ from torch import Tensor
 from msvlm.batch import StudyBatch
 from msvlm.data.cues import write_cues
 from msvlm.data.text import ReportText
-from msvlm.findings import (
-    ATTRIBUTES,
-    DEGREES,
-    LOBES,
-    MEASURED_FINDINGS,
-    SIDES,
-    Certainty,
-    FindingStatement,
-    Statements,
-    allowed_attributes,
-)
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.model.ms_vlm import MsVlm
+from msvlm.vocabulary.vocabulary import DEGREES, SIDES, Certainty, FindingKind, FindingStatement, Statements, Vocabulary
 
 LONGEST_REPORT_TOKENS = 512
 """A report that has not ended by then is cut."""
@@ -73,18 +63,22 @@ def draft_reports(
 
 def state_findings(findings: FindingsOutput, model: MsVlm) -> tuple[Statements, ...]:
     """Returns the predictions of the findings head as statements: present above a finding's threshold, else absent."""
-    names = model.config.findings_head.findings
     present = torch.sigmoid(findings.presence_logits) > model.findings_head.thresholds
     probabilities = torch.sigmoid(findings.attribute_logits).float().cpu().numpy()
     sizes_mm = torch.exp(findings.log_sizes_mm).float().cpu().numpy()
     return tuple(
         tuple(
             FindingStatement(
-                name, Certainty.PRESENT, _attributes(name, probabilities[study, column]), _size(name, size_mm)
+                kind.name,
+                Certainty.PRESENT,
+                _attributes(kind, model.vocabulary, probabilities[study, column]),
+                float(np.rint(size_mm)) if kind.is_measured else None,
             )
             if is_present
-            else FindingStatement(name, Certainty.ABSENT)
-            for column, (name, is_present, size_mm) in enumerate(zip(names, row, sizes_mm[study], strict=True))
+            else FindingStatement(kind.name, Certainty.ABSENT)
+            for column, (kind, is_present, size_mm) in enumerate(
+                zip(model.vocabulary.findings, row, sizes_mm[study], strict=True)
+            )
         )
         for study, row in enumerate(present.tolist())
     )
@@ -96,17 +90,13 @@ def vectors_hash(model: MsVlm) -> str:
     return f"{model.slice_encoder.weights_hash()}-{input_hash}"
 
 
-def _attributes(name: str, probabilities: NDArray[np.float32]) -> frozenset[str]:
-    """Returns the probable attributes of those the finding can have: one degree, and with a lobe its side."""
-    allowed = allowed_attributes(name)
-    probability = {word: float(value) for word, value in zip(ATTRIBUTES, probabilities, strict=True) if word in allowed}
-    chosen = {word for word in SIDES + LOBES if probability.get(word, 0.0) > _EVEN_ODDS}
-    chosen |= {side for side in SIDES for lobe in LOBES if lobe in chosen and lobe.startswith(side)}
+def _attributes(kind: FindingKind, vocabulary: Vocabulary, probabilities: NDArray[np.float32]) -> frozenset[str]:
+    """Returns the probable attributes of those the finding can have: one degree, and with a part its side."""
+    named = zip(vocabulary.attributes, probabilities, strict=True)
+    probability = {word: float(value) for word, value in named if word in kind.attributes}
+    chosen = {word for word in SIDES + vocabulary.parts if probability.get(word, 0.0) > _EVEN_ODDS}
+    chosen |= {side for side in SIDES for part in vocabulary.parts if part in chosen and part.startswith(side)}
     degree = max(DEGREES, key=lambda word: probability.get(word, 0.0))
     if probability.get(degree, 0.0) > _EVEN_ODDS:
         chosen.add(degree)
     return frozenset(chosen)
-
-
-def _size(name: str, size_mm: float) -> float | None:
-    return float(np.rint(size_mm)) if name in MEASURED_FINDINGS else None

@@ -53,7 +53,7 @@ class SentenceEvidence:
 def find_evidence(model: MsVlm, text: ReportText, batch: StudyBatch, draft: Draft) -> tuple[SentenceEvidence, ...]:
     """Returns the sentences of a draft in reading order with their evidence; `batch` is its one study, encoded."""
     sentences = text.draft_sentences(draft.text)
-    names = model.config.findings_head.findings
+    names = model.vocabulary.names
     attention = [_attention(sentence, draft.slice_attention, names) for sentence in sentences]
     scorer = SentenceScorer(model, text, batch, draft.cues, draft.text)
     return search_evidence(batch, sentences, attention, scorer)

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from msvlm.findings import KIND_OF, SOFT_TISSUE_HU, label_of
 from msvlm.imaging.preprocess import to_display_orientation
 from msvlm.report import Report, Sentence
 from msvlm.reporting.evidence_text import NO_SINGLE_SLICE, slices_text
 from msvlm.study import Modality, Plane, Series, Study
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.vocabulary import FindingKind
 
 TILE_PIXELS = 288
 OUTSIDE = "This study lies outside what the model was trained on."
@@ -50,7 +51,11 @@ def key_findings(report: Report) -> tuple[KeyFinding, ...]:
 def draw_key_slices(report: Report, study: Study) -> Image.Image:
     """Draws the picture, or the words that there is no positive finding. The same input gives the same pixels."""
     by_key = {series.key: series for series in study.series}
-    tiles = [_key_slice(key, by_key[key.sentence.evidence[0].series_key]) for key in key_findings(report)]
+    vocabulary = find_vocabulary(report.vocabulary)
+    tiles = [
+        _key_slice(key, vocabulary.kind(key.finding), by_key[key.sentence.evidence[0].series_key])
+        for key in key_findings(report)
+    ]
     columns = max(1, min(4, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     tile_height = TILE_PIXELS + (_CAPTION_LINES + 1) * _LINE_PIXELS + _MARGIN
@@ -86,20 +91,20 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most_
     return []
 
 
-def _key_slice(key: KeyFinding, series: Series) -> _KeySlice:
+def _key_slice(key: KeyFinding, kind: FindingKind, series: Series) -> _KeySlice:
     evidence = key.sentence.evidence[0]
     shown, slice_indices = to_display_orientation(series)
     index = int(np.flatnonzero(slice_indices == evidence.slice_index)[0])
     slices = (slices_text([evidence]), *([NO_SINGLE_SLICE] if evidence.is_faint else []))
-    picture = _tile(shown, index, _window(key.finding, shown))
-    return _KeySlice(label_of(key.finding), slices, key.sentence.text, picture)
+    picture = _tile(shown, index, _window(kind, shown))
+    return _KeySlice(kind.label, slices, key.sentence.text, picture)
 
 
-def _window(finding: str, series: Series) -> tuple[float, float]:
+def _window(kind: FindingKind, series: Series) -> tuple[float, float]:
     if series.modality is Modality.MR:
         low, high = np.percentile(series.voxels, (1.0, 99.5))
         return float(low), float(max(high, low + 1.0))
-    return KIND_OF[finding].window_hu if finding in KIND_OF else SOFT_TISSUE_HU
+    return kind.window_hu
 
 
 def _tile(series: Series, index: int, window: tuple[float, float]) -> Image.Image:

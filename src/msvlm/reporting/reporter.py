@@ -10,7 +10,6 @@ from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText, Section
 from msvlm.errors import ConfigError, ModelError, StudyError
 from msvlm.files import replaced_folder
-from msvlm.findings import Certainty
 from msvlm.imaging.field_of_view import fraction_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
 from msvlm.model.model_folder import CONFIG_FILE, LANGUAGE_MODEL_FOLDER, find_folder, push_saved
@@ -20,6 +19,7 @@ from msvlm.reporting.drafting import draft_reports
 from msvlm.reporting.evidence import SentenceEvidence, find_evidence
 from msvlm.reporting.out_of_domain import TrainingDomain, summarise
 from msvlm.study import Study
+from msvlm.vocabulary.vocabulary import Certainty
 
 BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
 LARGEST_FRACTION_OUTSIDE = 0.01
@@ -90,7 +90,7 @@ class Reporter:
         with torch.inference_mode():
             batch = self.model.encode(to_study_batch([prepared], self.model.config.input).to(self.device))
         draft = draft_reports(self.model, self.text, batch)[0]
-        probabilities = dict(zip(self.model.config.findings_head.findings, draft.probabilities.tolist(), strict=True))
+        probabilities = dict(zip(self.model.vocabulary.names, draft.probabilities.tolist(), strict=True))
         slices = _slices(prepared, study)
         sentences: dict[Section, list[Sentence]] = {section: [] for section in Section}
         for found in find_evidence(self.model, self.text, batch, draft):
@@ -100,6 +100,7 @@ class Reporter:
             findings_sentences=tuple(sentences[Section.FINDINGS]),
             impression_sentences=tuple(sentences[Section.IMPRESSION]),
             probabilities=probabilities,
+            vocabulary=self.model.vocabulary.name,
             model=self.name,
             series_used=tuple(series.key for series in prepared.series),
             left_out=study.left_out,

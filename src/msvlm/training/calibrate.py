@@ -78,7 +78,7 @@ def measure_cue_errors(model: MsVlm, dataset: StudyDataset, misplaced: float, ac
     predicted = probabilities > model.findings_head.thresholds.cpu().numpy()
     missed = (truth & ~predicted).sum(0) / np.maximum(truth.sum(0), 1)
     invented = (~truth & predicted).sum(0) / np.maximum((~truth).sum(0), 1)
-    return CueErrors(model.config.findings_head.findings, tuple(missed.tolist()), tuple(invented.tolist()), misplaced)
+    return CueErrors(model.vocabulary.names, tuple(missed.tolist()), tuple(invented.tolist()), misplaced)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from msvlm.data.cues import CueErrors, corrupt_cues, write_cues
 from msvlm.data.dataset import statements_of, to_study_batch
 from msvlm.data.text import ReportText, join_report
 from msvlm.errors import ConfigError, ModelError
-from msvlm.findings import Statements
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.training.engine import LossPart, Optimisation, Shard, StageLoss, TrainingData, choose_studies
 from msvlm.training.validation import evaluation_mode
+from msvlm.vocabulary.vocabulary import Statements
 
 KEPT_READINGS = 4096
 """Readings kept in memory: about 1 GB with 300 slices per study and a Z-former of width 192."""

@@ -92,7 +92,7 @@ def train(config: TrainConfig) -> Path:
     # Calibrate what the losses need: how common findings are, and how wrong cues are.
     prevalence, cue_errors = None, None
     if stage_name is StageName.FINDINGS:
-        prevalence = measure_prevalence(data.training, model.config.findings_head.findings, seed)
+        prevalence = measure_prevalence(data.training, model.vocabulary.names, seed)
         if not model.findings_head.has_priors:
             model.findings_head.set_priors(prevalence.presence, best_constant(prevalence.cells))
     if text is not None:

@@ -58,7 +58,7 @@ def predict_presence(
             model.read(batch).findings.presence_logits.float().cpu().numpy()
             for batch in _batches(model, dataset, accelerator, limit)
         ]
-    names = model.config.findings_head.findings
+    names = model.vocabulary.names
     truth = presence_matrix([statements_of(study) for study in dataset.studies[:limit]], names)
     return truth, (1.0 / (1.0 + np.exp(-np.concatenate(logits)))).astype(np.float32)
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from msvlm.findings import FindingStatement
 from msvlm.phantom.canvas import Canvas, Volume
 from msvlm.phantom.chest.lesion_plan import PaintedLesion, paint_findings, sample_findings
 from msvlm.phantom.chest.scene import ScanShape, Scene, draw_scene
@@ -19,6 +18,7 @@ from msvlm.phantom.chest.truth import (
 )
 from msvlm.phantom.wording import write_report
 from msvlm.study import Modality, Series, Study, Weighting
+from msvlm.vocabulary.vocabulary import FindingStatement
 
 __all__ = ["Lesion", "ScanShape", "SyntheticStudy", "draw_chest_ct"]
 

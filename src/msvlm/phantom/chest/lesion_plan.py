@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msvlm.findings import CHEST_FINDING_NAMES, DEGREES
 from msvlm.phantom.chest import lung_lesions, mediastinal_lesions
 from msvlm.phantom.chest.devices import paint_device
 from msvlm.phantom.chest.scene import Scene
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import DEGREES
 
 _PREVALENCE = {
     "medical_material": 0.25,
@@ -53,9 +54,9 @@ class PaintedLesion:
 def sample_findings(generator: np.random.Generator) -> frozenset[str]:
     """Samples the findings of a patient independently of each other; a few patients have none."""
     is_healthy = generator.random() < _HEALTHY_SHARE
-    thresholds = np.array([_PREVALENCE[name] for name in CHEST_FINDING_NAMES]) / (1.0 - _HEALTHY_SHARE)
+    thresholds = np.array([_PREVALENCE[name] for name in CHEST.names]) / (1.0 - _HEALTHY_SHARE)
     is_sampled = (generator.random(len(thresholds)) < thresholds) & (not is_healthy)
-    return frozenset(name for name, is_present in zip(CHEST_FINDING_NAMES, is_sampled, strict=True) if is_present)
+    return frozenset(name for name, is_present in zip(CHEST.names, is_sampled, strict=True) if is_present)
 
 
 def paint_findings(scene: Scene, wanted: frozenset[str], heart_label: int) -> tuple[PaintedLesion, ...]:

@@ -5,20 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.findings import (
-    CHEST_FINDINGS,
-    DEGREES,
-    LEFT,
-    LOBES,
-    MEASURED_FINDINGS,
-    RIGHT,
-    SIDES,
-    Certainty,
-    FindingStatement,
-)
 from msvlm.phantom.canvas import Canvas
 from msvlm.phantom.chest.lesion_plan import PaintedLesion
 from msvlm.phantom.chest.scene import Scene
+from msvlm.vocabulary.chest import CHEST, LOBES
+from msvlm.vocabulary.vocabulary import DEGREES, LEFT, RIGHT, SIDES, Certainty, FindingStatement
 
 ENLARGED_HEART_RATIO = 0.525
 """Cardiothoracic ratio from which the heart counts as enlarged."""
@@ -61,7 +52,7 @@ class Lesion:
     Attributes:
         label: its value in `lesion_labels`, counted from 1.
         finding: a name of `msvlm.findings`.
-        attributes: of `msvlm.findings.ATTRIBUTES`; the degree is that of all lesions of the finding together.
+        attributes: of `Vocabulary.attributes`; the degree is that of all lesions of the finding together.
         size_mm: largest extent within a slice; None for findings that are not measured.
         voxels: their number.
         kind: type of device; empty for other findings.
@@ -114,7 +105,7 @@ def find_visible_lesions(
     for label, part in enumerate(visible, start=1):
         labels.reshape(-1)[part.flat] = label
         finding = part.painted.finding
-        size_mm = round(part.size_mm, 1) if finding in MEASURED_FINDINGS else None
+        size_mm = round(part.size_mm, 1) if CHEST.kind(finding).is_measured else None
         attributes = part.attributes | degrees[finding]
         lesions.append(Lesion(label, finding, attributes, size_mm, len(part.flat), part.painted.kind))
     return labels, tuple(lesions)
@@ -123,7 +114,7 @@ def find_visible_lesions(
 def merge_truth(lesions: tuple[Lesion, ...]) -> tuple[FindingStatement, ...]:
     """Returns one statement for each of the 18 findings, in order, merged from its lesions."""
     statements = []
-    for kind in CHEST_FINDINGS:
+    for kind in CHEST.findings:
         own = [lesion for lesion in lesions if lesion.finding == kind.name]
         statement = FindingStatement(kind.name, Certainty.PRESENT if own else Certainty.ABSENT)
         if own:
@@ -149,9 +140,9 @@ def _visible_part(scene: Scene, painted: PaintedLesion) -> _VisibleLesion | None
             return None
     if len(flat) < MIN_VOXELS or len(flat) * canvas.voxel_ml < _MIN_ML.get(finding, 0.0):
         return None
-    allowed = next(kind.attributes for kind in CHEST_FINDINGS if kind.name == finding)
+    allowed = next(kind.attributes for kind in CHEST.findings if kind.name == finding)
     locations = _locations(scene, flat) & frozenset(allowed)
-    size_mm = _extent_mm(canvas, flat) if finding in MEASURED_FINDINGS else 0.0
+    size_mm = _extent_mm(canvas, flat) if CHEST.kind(finding).is_measured else 0.0
     if (set(allowed) & set(SIDES) and not locations) or size_mm < _MIN_SIZE_MM.get(finding, 0.0):
         return None
     return _VisibleLesion(painted, flat, locations, size_mm)
