@@ -13,7 +13,7 @@ import msvlm
 from msvlm.cli import main
 from msvlm.cli.studies import DEMO_SEED
 from msvlm.data.manifest import ManifestStudy, write_manifest
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.imaging.dicom.write import write_dicom
 from msvlm.imaging.nifti import write_nifti
 from msvlm.imaging.read import read_study
@@ -183,7 +183,7 @@ def test_prepare_takes_the_bundled_models_input_where_it_is_installed(
     monkeypatch.setattr(reporter, "BUNDLED_WEIGHTS", model)
     write_manifest(tmp_path / "m.jsonl", [ManifestStudy("a", "a", "train", (scan.name,))])
     assert main(["prepare", str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1"]) == 0
-    assert PreparedStore.open(tmp_path / "prepared").input_config == INPUT
+    assert SliceStore.open(tmp_path / "prepared").input_config == INPUT
 
 
 @pytest.mark.parametrize(

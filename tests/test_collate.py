@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_dataset import STUDIES, VECTORS, filled_store
-from test_prepared import CONFIG, GRID, prepared_study, random_regions
+from test_slice_store import CONFIG, GRID, prepared_study, random_regions
 
 from msvlm.data.dataset import StudyDataset, StudySample, to_finding_targets, to_study_batch
 from msvlm.data.manifest import LesionMasks

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prepared import CONFIG, GRID, prepared_study, random_regions
+from test_slice_store import CONFIG, GRID, prepared_study, random_regions
 
 from msvlm.data.dataset import StudyDataset, batch_indices, statements_of
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError
 
 STUDIES = tuple(ManifestStudy(key, key, "train", ("x",), "A 4 mm nodule in the left lung.") for key in ("a", "b"))
 VECTORS = np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float16).astype(np.float32)
 
 
-def filled_store(folder: Path) -> PreparedStore:
-    store = PreparedStore.create(folder, CONFIG, GRID)
+def filled_store(folder: Path) -> SliceStore:
+    store = SliceStore.create(folder, CONFIG, GRID)
     store.write(prepared_study("a"), random_regions(9))
     store.write(prepared_study("b", 7), None)
     return store

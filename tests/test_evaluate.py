@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from tiny_reader import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study
 
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy, read_manifest, write_manifest
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import split_report
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import ConfigError, DataError, InputMismatchError
 from msvlm.evaluation.evaluate import evaluate, keep_one_reconstruction
 from msvlm.evaluation.tables import Evaluation
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns manifest.jsonl and `prepared`; every second patient is bright and has a nodule on slices 2 and 3."""
     folder = tmp_path_factory.mktemp("data")
-    store = PreparedStore.create(folder / "prepared", INPUT, (2, 2))
+    store = SliceStore.create(folder / "prepared", INPUT, (2, 2))
     studies = []
     for number, split in enumerate(SPLITS):
         study = tiny_study(300 + number, is_bright=number % 2 == 0)
@@ -182,7 +182,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp
 
 
 def test_slices_prepared_for_another_model_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
-    PreparedStore.create(tmp_path / "other", replace(INPUT, pixel_spacing_mm=3.0), (2, 2))
+    SliceStore.create(tmp_path / "other", replace(INPUT, pixel_spacing_mm=3.0), (2, 2))
     with pytest.raises(InputMismatchError, match="pixel_spacing_mm"):
         evaluate(model, data / "manifest.jsonl", tmp_path / "other", tmp_path)
 
@@ -220,7 +220,7 @@ def test_other_reconstructions_of_a_study_are_named_and_not_scored(
     studies = read_manifest(data / "manifest.jsonl").studies
     first, second = studies[-2:]
     write_manifest(tmp_path / "m.jsonl", [*studies, replace(first, key="study999"), replace(second, key="study998")])
-    store = PreparedStore.open(data / "prepared")
+    store = SliceStore.open(data / "prepared")
     for study, key in ((first, "study999"), (second, "study998")):
         if key not in store:
             store.write(replace(store.read(study.key), key=key), None)

@@ -17,10 +17,10 @@ from tiny_runs import INPUT, MODEL, TinyData, faster, make_tiny_data
 
 from msvlm.data.cues import CueErrors
 from msvlm.data.dataset import StudyDataset
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import read_manifest, write_manifest
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import ReportText
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import ConfigError, DataError, InputMismatchError, TrainingError
 from msvlm.imaging.read import read_study
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, weights_hash
@@ -233,7 +233,7 @@ def report_stage(data: TinyData, aligned_model: Path, no_image_share: float) -> 
     model = MsVlm.from_pretrained(aligned_model)
     text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
     vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
-    split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared), vectors)
+    split = StudyDataset(read_manifest(data.manifest).split("train"), SliceStore.open(data.prepared), vectors)
     settings = ReportSettings(cue_drop=0.0, no_image_share=no_image_share)
     optimisation = Optimisation(steps=2, batch_studies=4)
     return finetuning_stage(
@@ -296,7 +296,7 @@ def test_a_data_set_without_training_studies_is_refused(data: TinyData, tmp_path
 
 
 def test_studies_that_are_not_prepared_are_named(data: TinyData, tmp_path: Path) -> None:
-    PreparedStore.create(tmp_path / "none", INPUT, (3, 4))
+    SliceStore.create(tmp_path / "none", INPUT, (3, 4))
     with pytest.raises(DataError, match="not prepared"):
         train(replace(data.run(StageName.FINDINGS, "unprepared", 2), prepared=str(tmp_path / "none")))
 
@@ -321,7 +321,7 @@ def test_the_saved_model_scores_what_the_log_says(data: TinyData, findings_model
     settings = replace(config.findings, train_slice_encoder=from_pixels, slices_per_study=6 if from_pixels else 0)
     model = MsVlm.from_pretrained(train(replace(config, findings=settings)))
     logged = [json.loads(line) for line in (Path(config.output) / METRICS_FILE).read_text().splitlines()][-1]
-    split = StudyDataset(read_manifest(data.manifest).split("validation"), PreparedStore.open(data.prepared))
+    split = StudyDataset(read_manifest(data.manifest).split("validation"), SliceStore.open(data.prepared))
     for score in findings_scores(model, split, 100, Accelerator(cpu=True)):
         assert logged[score.name] == pytest.approx(score.value, abs=1e-6)
 
@@ -331,7 +331,7 @@ def test_vectors_are_standardised_anew_where_slices_alone_were_learned_from(data
     model = MsVlm.from_pretrained(folder)
     assert bool(model.standardiser.fitted)
     fitted = model.standardiser.mean.clone()
-    split = StudyDataset(read_manifest(data.manifest).split("train"), PreparedStore.open(data.prepared))
+    split = StudyDataset(read_manifest(data.manifest).split("train"), SliceStore.open(data.prepared))
     fit_standardiser(model, split, torch.device("cpu"), 0)
     torch.testing.assert_close(model.standardiser.mean, fitted)
 

@@ -7,7 +7,7 @@ from msvlm.data.crops import CropConfig
 from msvlm.data.manifest import read_manifest
 from msvlm.data.phantoms import MANIFEST_NAME, write_phantoms
 from msvlm.data.prepare import prepare
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.imaging.preprocess import InputConfig
 from msvlm.model.findings_head import FindingsHeadConfig
 from msvlm.model.language_model import LanguageModelConfig
@@ -80,7 +80,7 @@ def make_tiny_data(folder: Path, studies: int = 12) -> TinyData:
     data = TinyData(folder)
     validated = studies // 3
     write_phantoms(data.manifest.parent, (studies - validated, validated, 0), 700_000, 1, as_dicom=False)
-    summary = prepare(read_manifest(data.manifest), PreparedStore.create(data.prepared, INPUT, GRID), 1)
+    summary = prepare(read_manifest(data.manifest), SliceStore.create(data.prepared, INPUT, GRID), 1)
     assert summary.prepared == studies and not summary.left_out
     return data
 

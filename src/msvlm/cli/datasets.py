@@ -58,12 +58,12 @@ class Prepare:
     def run(self) -> None:
         from msvlm.data.manifest import read_manifest
         from msvlm.data.prepare import prepare
-        from msvlm.data.prepared import PreparedStore
+        from msvlm.data.slice_store import SliceStore
         from msvlm.errors import DataError
 
         manifest = read_manifest(self.manifest)
         wanted = _model_config(self.model)
-        store = PreparedStore.create(self.output, wanted.input, wanted.slice_encoder.region_grid)
+        store = SliceStore.create(self.output, wanted.input, wanted.slice_encoder.region_grid)
         summary = prepare(manifest, store, self.workers)
         print(f"{summary.prepared} studies prepared, {summary.already_there} were there already")
         for text, keys in _by_text(summary.told).items():

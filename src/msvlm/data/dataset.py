@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msvlm.batch import FindingTargets, StudyBatch
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement, allowed_attributes
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
@@ -55,9 +55,7 @@ class StudyDataset:
         studies: the studies of the manifest, in its order.
     """
 
-    def __init__(
-        self, studies: Sequence[ManifestStudy], store: PreparedStore, vectors: VectorStore | None = None
-    ) -> None:
+    def __init__(self, studies: Sequence[ManifestStudy], store: SliceStore, vectors: VectorStore | None = None) -> None:
         if not studies:
             raise DataError("no study to train or test on; name a split that has some")
         missing = [study.key for study in studies if study.key not in store]

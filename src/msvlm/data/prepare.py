@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.masks import lesion_regions
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.imaging.read import read_study
 from msvlm.processes import run_jobs
@@ -44,7 +44,7 @@ class PreparedSummary:
     told: tuple[PreparedNotes, ...] = ()
 
 
-def prepare(manifest: Manifest, store: PreparedStore, workers: int | None = None) -> PreparedSummary:
+def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -> PreparedSummary:
     """Makes ready what the store lacks of a manifest's studies, in so many processes, or one for each usable core.
 
     It may be stopped anywhere, killed too, and goes on where it was. A study that fails is named and does not stop the
@@ -81,7 +81,7 @@ def _job(manifest: Manifest, study: ManifestStudy) -> _Job:
     return _Job(study.key, manifest.series_paths(study), manifest.masks_path(study), findings)
 
 
-def _prepare_one(store: PreparedStore, job: _Job) -> PreparedNotes:
+def _prepare_one(store: SliceStore, job: _Job) -> PreparedNotes:
     study = read_study(job.series_paths, job.key)
     regions = None
     if job.masks_path is not None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from msvlm.data.dataset import statements_of
 from msvlm.data.manifest import Manifest, ManifestStudy
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import join_report
 from msvlm.errors import DataError
 from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, presence_matrix
@@ -51,7 +51,7 @@ def trivial_systems(manifest: Manifest, studies: int) -> tuple[list[SystemOutput
 
 
 def ridge_system(
-    manifest: Manifest, store: PreparedStore, studies: Sequence[ManifestStudy]
+    manifest: Manifest, store: SliceStore, studies: Sequence[ManifestStudy]
 ) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
     """Returns the HU ridge; without prepared training and validation studies names it as left out, with the reason."""
     training, validation = (
@@ -166,7 +166,7 @@ def _fit_ridge(training: RidgeData, penalty: float | NDArray[np.float64]) -> Pip
     )
 
 
-def _ridge_data(studies: Sequence[ManifestStudy], store: PreparedStore) -> RidgeData:
+def _ridge_data(studies: Sequence[ManifestStudy], store: SliceStore) -> RidgeData:
     progress = tqdm(studies, desc="HU statistics", unit="study", disable=None)
     features = np.stack([hu_statistics(store.read(study.key), store.input_config) for study in progress])
     return RidgeData(features, presence_matrix([statements_of(study) for study in studies]))

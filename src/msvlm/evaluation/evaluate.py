@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.data.dataset import StudyDataset, statements_of
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import ManifestStudy, read_manifest
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import join_report
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import ConfigError, DataError, MetricError
 from msvlm.evaluation.baselines import ridge_system, studies_of_other_patients, trivial_systems
 from msvlm.evaluation.bootstrap import PairedDifference, PatientBootstrap, paired_difference
@@ -81,7 +81,7 @@ def evaluate(
     check_writable(output)
     listed = read_manifest(manifest)
     chosen = listed.split(split)[:limit]
-    store = PreparedStore.open(prepared)
+    store = SliceStore.open(prepared)
     other = read_saved_evaluation(against) if against is not None else None
     reporter = Reporter.from_pretrained(model)
     check_input(reporter.model.config, store.input_config)

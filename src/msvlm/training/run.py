@@ -11,10 +11,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from msvlm.data.cues import CueErrors
 from msvlm.data.dataset import StudyDataset
-from msvlm.data.embeddings import VectorStore
 from msvlm.data.manifest import Manifest, read_manifest
-from msvlm.data.prepared import PreparedStore
+from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import ReportText, join_report, train_tokenizer
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import ConfigError, InputMismatchError
 from msvlm.files import write_file
 from msvlm.model.model_folder import LANGUAGE_MODEL_FOLDER, find_folder
@@ -62,7 +62,7 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(seed)
     model = _load_model(config)
     manifest = read_manifest(Path(config.manifest))
-    prepared = PreparedStore.open(Path(config.prepared))
+    prepared = SliceStore.open(Path(config.prepared))
     check_input(model.config, prepared.input_config)
     _check_grid(model, prepared)
     _claim_output(output, config, model, accelerator)
@@ -145,7 +145,7 @@ def _load_model(config: TrainConfig) -> MsVlm:
     return MsVlm.from_pretrained(config.start_from) if config.model is None else MsVlm(config.model)
 
 
-def _check_grid(model: MsVlm, prepared: PreparedStore) -> None:
+def _check_grid(model: MsVlm, prepared: SliceStore) -> None:
     if prepared.region_grid != model.slice_encoder.region_grid:
         raise InputMismatchError(
             f"lesions were prepared on a grid of {prepared.region_grid}, but the model's region grid is "
@@ -173,7 +173,7 @@ def _claim_output(output: Path, config: TrainConfig, model: MsVlm, accelerator: 
     accelerator.wait_for_everyone()
 
 
-def _load_data(manifest: Manifest, prepared: PreparedStore, vectors: VectorStore | None) -> TrainingData:
+def _load_data(manifest: Manifest, prepared: SliceStore, vectors: VectorStore | None) -> TrainingData:
     training, validation = (StudyDataset(manifest.split(name), prepared, vectors) for name in ("train", "validation"))
     return TrainingData(training, validation)
 

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from msvlm.data.dataset import StudyDataset, to_study_batch
-from msvlm.data.embeddings import VectorStore
+from msvlm.data.vector_store import VectorStore
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.training.validation import evaluation_mode
 

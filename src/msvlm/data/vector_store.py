@@ -1,4 +1,4 @@
-"""Slice vectors on disk, so that a frozen slice encoder never reads a slice twice."""
+"""Slice vectors on disk, so that a frozen slice encoder encodes each slice once."""
 
 import json
 from dataclasses import dataclass
@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.data.manifest import check_key
-from msvlm.data.prepared import SliceArray, write_slices
+from msvlm.data.slice_file import SUFFIX, count_slices, read_slices, write_slices
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.files import new_folder, remove_leftovers, write_file
 
 _HEADER = "vectors.json"
 _STUDIES = "studies"
+_VECTORS = f"vectors{SUFFIX}"
 
 
 @dataclass(frozen=True)
 class VectorStore:
-    """What one slice encoder made of the slices of many studies, as float16.
+    """Vectors that one slice encoder computed for the slices of many studies, stored as float16.
 
     Attributes:
-        folder: where they lie.
-        encoder_hash: names the encoder's weights; vectors of another encoder are not mixed in.
+        folder: folder of the store.
+        encoder_hash: hash of the encoder's weights; vectors of another encoder are refused.
     """
 
     folder: Path
@@ -30,7 +31,7 @@ class VectorStore:
 
     @classmethod
     def create(cls, folder: Path, encoder_hash: str) -> "VectorStore":
-        """The store in a folder, made where it is not there yet.
+        """Opens the store in a folder; creates it if the folder has none.
 
         Raises:
             InputMismatchError: the folder holds the vectors of another encoder.
@@ -43,14 +44,16 @@ class VectorStore:
 
     @classmethod
     def open(cls, folder: Path, encoder_hash: str) -> "VectorStore":
-        """The store in a folder.
+        """Opens the store in a folder.
 
         Raises:
             DataError: the folder holds no vectors.
             InputMismatchError: it holds the vectors of another encoder.
         """
         if not (folder / _HEADER).exists():
-            raise DataError(f"{folder.name} is no store of slice vectors; a stage that needs them makes it")
+            raise DataError(
+                f"{folder.name} is no store of slice vectors; a training stage that uses vectors creates one"
+            )
         found = json.loads((folder / _HEADER).read_text(encoding="utf-8"))["encoder_hash"]
         if found != encoder_hash:
             raise InputMismatchError(
@@ -75,24 +78,24 @@ class VectorStore:
                 f"{key}: slice vectors reach {np.abs(vectors).max():.3g}; finite values up to 65504 are wanted"
             )
         with new_folder(self._path(key)) as folder:
-            write_slices(folder / "vectors", halved, is_compressed=False)
+            write_slices(folder / _VECTORS, halved)
 
     def read(self, key: str, slices: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """(slices, tokens, width) of the chosen slices of a study, counted over its series in order; or of all.
+        """Returns vectors (slices, tokens, width) of the chosen slices, counted over all series in order; or of all.
 
         Raises:
-            DataError: the study is not here, or has no such slice.
+            DataError: the study is not in the store, a slice is out of range, or the file is damaged.
         """
-        return self._vectors(key).read(slices).astype(np.float32)
+        return read_slices(self._existing_file(key), slices).astype(np.float32)
 
     def slice_count(self, key: str) -> int:
-        """How many slices a study has."""
-        return self._vectors(key).shape[0]
+        """Returns the number of slices of a study."""
+        return count_slices(self._existing_file(key))
 
-    def _vectors(self, key: str) -> SliceArray:
+    def _existing_file(self, key: str) -> Path:
         if key not in self:
             raise DataError(f"{key}: no slice vectors in {self.folder.name}; encode the study first")
-        return SliceArray(self._path(key) / "vectors")
+        return self._path(key) / _VECTORS
 
     def _path(self, key: str) -> Path:
         return self.folder / _STUDIES / key

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msvlm.data.embeddings import VectorStore
+from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError, InputMismatchError
 
 VECTORS = np.random.default_rng(0).normal(0, 30, (6, 3, 5)).astype(np.float16).astype(np.float32)
