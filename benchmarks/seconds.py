@@ -44,7 +44,9 @@ def main() -> None:
         large = draw_chest_ct(0, LARGE).study
         _print("draft the report of 300 slices of 512 x 512", lambda: reporter.write(large), runs=1)
         config = reporter.model.config
-        store = SliceStore.create(folder / "prepared", config.input, config.slice_encoder.region_grid)
+        store = SliceStore.create(
+            folder / "prepared", reporter.model.vocabulary, config.input, config.slice_encoder.region_grid
+        )
         store.write(prepare_study(large, config.input), None)
         chosen = np.sort(np.random.default_rng(0).choice(300, 24, replace=False))
         _print("read 24 of 300 prepared slices", lambda: store.read(large.key, chosen), runs=20)

@@ -22,7 +22,7 @@ from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import PresenceScores, presence_matrix, score_presence
 from msvlm.labeling import label_report, label_sentence, split_sentences
 from msvlm.vocabulary.chest import CHEST
-from msvlm.vocabulary.vocabulary import Certainty, Statements
+from msvlm.vocabulary.vocabulary import Statements
 
 HELD_OUT_REPORTS = 200
 FIRST_HELD_OUT_SEED = 20240501
@@ -81,7 +81,7 @@ def reports_of_part(reports: Sequence[LabelledReport], part: str) -> tuple[Label
 def score(reports: Sequence[LabelledReport], read: Sequence[Statements]) -> PresenceScores:
     """Returns the scores of the rules' statements against the manual labels, with bootstrap intervals over reports."""
     bootstrap = PatientBootstrap.of([report.key for report in reports])
-    return score_presence(_labels(reports), presence_matrix(read), bootstrap)
+    return score_presence(_labels(reports), presence_matrix(read, CHEST), bootstrap, CHEST.names)
 
 
 def _labels(reports: Sequence[LabelledReport]) -> NDArray[np.bool_]:
@@ -106,7 +106,7 @@ def errors_of(reports: Sequence[LabelledReport], read: Sequence[Statements], nam
     """Returns for each disagreement on a finding the report, the direction and the sentences about the finding."""
     lines = []
     for report, statements in zip(reports, read, strict=True):
-        stated = any(item.name == name and item.certainty is not Certainty.ABSENT for item in statements)
+        stated = any(item.name == name and item.certainty.is_positive for item in statements)
         if stated != (name in report.findings):
             lines.append(f"{report.key}: {'false positive' if stated else 'false negative'}")
             lines += [f"    {sentence}" for sentence in _sentences_about(report.text, name)] or ["    (not mentioned)"]
@@ -116,7 +116,7 @@ def errors_of(reports: Sequence[LabelledReport], read: Sequence[Statements], nam
 def _sentences_about(text: str, name: str) -> list[str]:
     found = []
     for sentence in split_sentences(text):
-        said = [item.certainty.value for item in label_sentence(sentence) if item.name == name]
+        said = [item.certainty.value for item in label_sentence(sentence, CHEST) if item.name == name]
         found += [f"[{certainty}] {sentence}" for certainty in said]
     return found
 
@@ -134,7 +134,7 @@ def main() -> int:
         parser.error(f"held-out reports must not be read; use --errors with --part {PARTS[0]}")
     reports = reports_of_part(read_table(arguments.table), arguments.part)
     start = time.process_time()
-    read = [label_report(report.text) for report in reports]
+    read = [label_report(report.text, CHEST) for report in reports]
     seconds = time.process_time() - start
     if arguments.errors:
         print("\n".join(errors_of(reports, read, arguments.errors)))

@@ -59,13 +59,13 @@ def test_the_ridge_solves_the_normal_equations() -> None:
     ridge = fit_hu_ridge(data, data)
     standardised = (features - features.mean(0, dtype=np.float64)) / features.std(0, dtype=np.float64)
     for finding in range(2):
-        share = data.presence[:, finding].mean()
+        share = data.truth[:, finding].mean()
         wanted = [
             share
             + standardised
             @ np.linalg.solve(
                 standardised.T @ standardised + penalty * np.eye(7),
-                standardised.T @ (data.presence[:, finding] - share),
+                standardised.T @ (data.truth[:, finding] - share),
             )
             for penalty in RIDGE_PENALTIES
         ]

@@ -77,32 +77,30 @@ def test_what_no_batch_can_be_made_of_is_refused() -> None:
 def test_targets_say_what_is_known_and_nan_where_nothing_is(tmp_path: Path) -> None:
     first, second = samples(tmp_path)
     first = replace(first, statements=(NODULE, HERNIA, NO_EMPHYSEMA))
-    second = replace(second, statements=())
-    targets = to_finding_targets([first, second], ("emphysema", "lung_nodule", "hiatal_hernia", "tumour"))
-    np.testing.assert_array_equal(targets.presence, [[0, 1, 1, np.nan], [np.nan] * 4])
-    np.testing.assert_array_equal(targets.sizes_mm, [[np.nan, 14, np.nan, np.nan], [np.nan] * 4])
-    nodule = dict(zip(CHEST.attributes, targets.attributes[0, 1].tolist(), strict=True))
+    second = replace(second, statements=(FindingStatement("lung_nodule", Certainty.UNKNOWN),))
+    targets = to_finding_targets([first, second], CHEST)
+    columns = [CHEST.names.index(name) for name in ("emphysema", "lung_nodule", "hiatal_hernia", "atelectasis")]
+    np.testing.assert_array_equal(targets.presence[:, columns], [[0, 1, 1, np.nan], [np.nan] * 4])
+    np.testing.assert_array_equal(targets.sizes_mm[:, columns], [[np.nan, 14, np.nan, np.nan], [np.nan] * 4])
+    nodule = dict(zip(CHEST.attributes, targets.attributes[0, columns[1]].tolist(), strict=True))
     assert {word for word, value in nodule.items() if value == 1} == {"right", "right upper lobe"}
     assert {word for word, value in nodule.items() if np.isnan(value)} == {"mild", "moderate", "severe"}
-    hernia = dict(zip(CHEST.attributes, targets.attributes[0, 2].tolist(), strict=True))
+    hernia = dict(zip(CHEST.attributes, targets.attributes[0, columns[2]].tolist(), strict=True))
     assert [word for word, value in hernia.items() if value == 0] == ["mild", "moderate", "severe"]
-    assert targets.attributes[0, 0].isnan().all() and targets.attributes[1].isnan().all()
+    assert targets.attributes[0, columns[0]].isnan().all() and targets.attributes[1].isnan().all()
 
 
-def test_regions_follow_the_names_and_the_slices(tmp_path: Path) -> None:
+def test_regions_follow_the_slices(tmp_path: Path) -> None:
     both = samples(tmp_path, 4)
-    names = ("lung_nodule", "tumour", "emphysema")
-    targets = to_finding_targets(both, names)
+    targets = to_finding_targets(both, CHEST)
     assert targets.regions is not None
-    assert targets.regions.shape == (8, 3, *GRID)
-    of_first = random_regions(9)[both[0].slices]
-    for column, name in ((0, "lung_nodule"), (2, "emphysema")):
-        np.testing.assert_array_equal(targets.regions[:4, column], of_first[:, CHEST.names.index(name)])
-    assert not targets.regions[:, 1].any() and not targets.regions[4:].any()
-    assert to_finding_targets(both[1:], names).regions is None
+    assert targets.regions.shape == (8, 18, *GRID)
+    np.testing.assert_array_equal(targets.regions[:4], random_regions(9)[both[0].slices])
+    assert not targets.regions[4:].any()
+    assert to_finding_targets(both[1:], CHEST).regions is None
     assert both[0].regions is not None
     with pytest.raises(DataError, match="one grid is wanted for all"):
-        to_finding_targets([both[0], replace(both[1], regions=both[0].regions[..., :1])], names)
+        to_finding_targets([both[0], replace(both[1], regions=both[0].regions[..., :1])], CHEST)
 
 
 def test_where_a_stated_finding_lies_is_known_only_where_the_data_set_masks_it(tmp_path: Path) -> None:
@@ -110,6 +108,6 @@ def test_where_a_stated_finding_lies_is_known_only_where_the_data_set_masks_it(t
     masks = LesionMasks("masks.nii.gz", ("lung_nodule",))
     stated = (NODULE, HERNIA, NO_EMPHYSEMA)
     sample = replace(sample, statements=stated, study=replace(sample.study, masks=masks))
-    names = ("lung_nodule", "hiatal_hernia", "emphysema", "tumour")
-    targets = to_finding_targets([sample, replace(sample, regions=None)], names)
-    assert targets.has_regions.tolist() == [[True, False, True, False], [False] * 4]
+    targets = to_finding_targets([sample, replace(sample, regions=None)], CHEST)
+    columns = [CHEST.names.index(name) for name in ("lung_nodule", "hiatal_hernia", "emphysema", "atelectasis")]
+    assert targets.has_regions[:, columns].tolist() == [[True, False, True, False], [False] * 4]

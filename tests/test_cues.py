@@ -16,11 +16,11 @@ ALL_ABSENT = tuple(FindingStatement(name, Certainty.ABSENT) for name in CHEST.na
 
 def test_cues_are_written_in_the_order_of_the_vocabulary() -> None:
     expected = "lung nodule (right, right upper lobe, 14 mm); pleural effusion (left, mild)"
-    assert write_cues([EFFUSION, NO_EMPHYSEMA, NODULE]) == expected
-    assert write_cues([FindingStatement("mesorectal_fascia", Certainty.PRESENT), NODULE]).endswith(
-        "; mesorectal fascia"
-    )
-    assert write_cues([NO_EMPHYSEMA]) == write_cues([]) == "none"
+    assert write_cues([EFFUSION, NO_EMPHYSEMA, NODULE], CHEST) == expected
+    unknown = FindingStatement("lung_opacity", Certainty.UNKNOWN)
+    assert write_cues([NO_EMPHYSEMA, unknown], CHEST) == write_cues([], CHEST) == "none"
+    with pytest.raises(ConfigError, match="mesorectal_fascia"):
+        write_cues([FindingStatement("mesorectal_fascia", Certainty.PRESENT)], CHEST)
 
 
 def cue_errors(missed: float, invented: float, misplaced: float = 0.0) -> CueErrors:
@@ -31,12 +31,12 @@ def cue_errors(missed: float, invented: float, misplaced: float = 0.0) -> CueErr
 def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
     generator = np.random.default_rng(0)
     statements = (NODULE, EFFUSION, *ALL_ABSENT[:5])
-    assert corrupt_cues(statements, generator, cue_errors(0.0, 0.0)) == statements
-    dropped = [corrupt_cues(statements, generator, cue_errors(0.3, 0.0)) for _ in range(500)]
+    assert corrupt_cues(statements, generator, cue_errors(0.0, 0.0), CHEST) == statements
+    dropped = [corrupt_cues(statements, generator, cue_errors(0.3, 0.0), CHEST) for _ in range(500)]
     absent = np.array([[item.certainty is Certainty.ABSENT for item in row[:2]] for row in dropped])
     assert 0.25 < absent.mean() < 0.35
     assert all(row[2:] == statements[2:] for row in dropped)
-    told_wrongly = [corrupt_cues(ALL_ABSENT, generator, cue_errors(0.0, 0.1)) for _ in range(200)]
+    told_wrongly = [corrupt_cues(ALL_ABSENT, generator, cue_errors(0.0, 0.1), CHEST) for _ in range(200)]
     invented = [item for row in told_wrongly for item in row if item.certainty is not Certainty.ABSENT]
     assert 0.08 < len(invented) / (200 * len(ALL_ABSENT)) < 0.12
     allowed = {kind.name: set(kind.attributes) for kind in CHEST.findings}
@@ -44,25 +44,27 @@ def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
         assert item.attributes <= allowed[item.name] <= set(CHEST.attributes)
         lobes = [word for word in item.attributes if word.endswith("lobe")]
         assert len(lobes) <= 1 and all(lobe.split()[0] in item.attributes for lobe in lobes)
-    moved = corrupt_cues([NODULE] * 200, generator, cue_errors(0.0, 0.0, misplaced=1.0))
+    moved = corrupt_cues([NODULE] * 200, generator, cue_errors(0.0, 0.0, misplaced=1.0), CHEST)
     assert all(item.certainty is Certainty.PRESENT for item in moved)
     assert len({item.attributes for item in moved}) == 5
 
 
 def test_an_invented_finding_has_a_size_where_a_true_one_has() -> None:
-    told = corrupt_cues(ALL_ABSENT, np.random.default_rng(1), cue_errors(0.0, 1.0))
+    told = corrupt_cues(ALL_ABSENT, np.random.default_rng(1), cue_errors(0.0, 1.0), CHEST)
     assert {item.name for item in told if item.size_mm is not None} == {
         kind.name for kind in CHEST.findings if kind.is_measured
     }
 
 
 def test_a_finding_of_which_no_errors_are_known_is_told_truly() -> None:
-    told = corrupt_cues([NODULE, EFFUSION], np.random.default_rng(1), CueErrors((NODULE.name,), (1.0,), (0.0,), 0.0))
+    told = corrupt_cues(
+        [NODULE, EFFUSION], np.random.default_rng(1), CueErrors((NODULE.name,), (1.0,), (0.0,), 0.0), CHEST
+    )
     assert told[0].certainty is Certainty.ABSENT and told[1] == EFFUSION
     with pytest.raises(ConfigError, match="1 findings, 2 and 1 shares"):
         CueErrors((NODULE.name,), (1.0, 0.0), (0.0,), 0.0)
 
 
 def test_corruption_is_drawn_from_the_generator_alone() -> None:
-    first, again = (corrupt_cues(ALL_ABSENT, np.random.default_rng(4), cue_errors(0.1, 0.3)) for _ in range(2))
+    first, again = (corrupt_cues(ALL_ABSENT, np.random.default_rng(4), cue_errors(0.1, 0.3), CHEST) for _ in range(2))
     assert first == again

@@ -13,13 +13,14 @@ from msvlm.data.manifest import ManifestStudy
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError
+from msvlm.vocabulary.chest import CHEST
 
 STUDIES = tuple(ManifestStudy(key, key, "train", ("x",), "A 4 mm nodule in the left lung.") for key in ("a", "b"))
 VECTORS = np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float16).astype(np.float32)
 
 
 def filled_store(folder: Path) -> SliceStore:
-    store = SliceStore.create(folder, CONFIG, GRID)
+    store = SliceStore.create(folder, CHEST, CONFIG, GRID)
     store.write(prepared_study("a"), random_regions(9))
     store.write(prepared_study("b", 7), None)
     return store

@@ -14,6 +14,7 @@ from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.documents import to_markdown, write_documents
 from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings, wrapped
 from msvlm.study import LeftOut, Modality, Series, Study, Weighting
+from msvlm.vocabulary.chest import CHEST
 
 MARK = 9
 """Pixels from the edge of a tile to the middle of its mark."""
@@ -42,9 +43,9 @@ def report_on(slice_index: int) -> Report:
         "There is a 9 mm nodule in the right *upper* lobe.",
         (Evidence("s2", slice_index, 4.5), Evidence("s2", 3, 1.0)),
         0.8,
-        label_sentence("A 9 mm nodule."),
+        label_sentence("A 9 mm nodule.", CHEST),
     )
-    effusion = Sentence("No pleural effusion.", (), 0.9, label_sentence("No pleural effusion."))
+    effusion = Sentence("No pleural effusion.", (), 0.9, label_sentence("No pleural effusion.", CHEST))
     return Report(
         study_key="a1b2",
         findings_sentences=(nodule, effusion),
@@ -85,7 +86,7 @@ def test_each_positive_finding_has_one_key_slice() -> None:
 
 def test_a_sentence_that_states_two_findings_gives_each_a_tile() -> None:
     text = "There is a lung nodule and coronary artery calcification, without pleural effusion."
-    both = Sentence(text, (Evidence("s2", 7, 4.5),), 0.8, label_sentence(text))
+    both = Sentence(text, (Evidence("s2", 7, 4.5),), 0.8, label_sentence(text, CHEST))
     report = replace(report_on(7), findings_sentences=(both,))
     assert [key.finding for key in key_findings(report)] == ["coronary_artery_wall_calcification", "lung_nodule"]
     one, two = (draw_key_slices(each, study_with_bright_slices()) for each in (report_on(7), report))

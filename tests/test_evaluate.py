@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns manifest.jsonl and `prepared`; every second patient is bright and has a nodule on slices 2 and 3."""
     folder = tmp_path_factory.mktemp("data")
-    store = SliceStore.create(folder / "prepared", INPUT, (2, 2))
+    store = SliceStore.create(folder / "prepared", CHEST, INPUT, (2, 2))
     studies = []
     for number, split in enumerate(SPLITS):
         study = tiny_study(300 + number, is_bright=number % 2 == 0)
@@ -182,7 +182,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(tmp
 
 
 def test_slices_prepared_for_another_model_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
-    SliceStore.create(tmp_path / "other", replace(INPUT, pixel_spacing_mm=3.0), (2, 2))
+    SliceStore.create(tmp_path / "other", CHEST, replace(INPUT, pixel_spacing_mm=3.0), (2, 2))
     with pytest.raises(InputMismatchError, match="pixel_spacing_mm"):
         evaluate(model, data / "manifest.jsonl", tmp_path / "other", tmp_path)
 

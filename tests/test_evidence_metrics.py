@@ -24,13 +24,15 @@ def _regions(**slices_of: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _sentence(text: str, *slices: int) -> SentenceEvidence:
-    sentence = DraftSentence(text, Section.FINDINGS, 0, 1, label_sentence(text))
+    sentence = DraftSentence(text, Section.FINDINGS, 0, 1, label_sentence(text, CHEST))
     return SentenceEvidence(sentence, slices, (1.0,) * len(slices), 0.5)
 
 
 @pytest.mark.parametrize(("slices", "is_inside"), [((3,), True), ((4, 0), True), ((0, 4), False), ((), False)])
 def test_only_the_strongest_slice_counts(slices: tuple[int, ...], is_inside: bool) -> None:
-    found = top_slices([_sentence("There is a nodule.", *slices)], (NODULE,), _regions(lung_nodule=NODULE_SLICES))
+    found = top_slices(
+        [_sentence("There is a nodule.", *slices)], (NODULE,), _regions(lung_nodule=NODULE_SLICES), CHEST
+    )
     assert found == (TopSlice("lung_nodule", is_inside, 2 / SLICES),)
 
 
@@ -44,10 +46,10 @@ def test_only_correctly_stated_focal_findings_with_a_mask_count() -> None:
     ]
     regions = _regions(lung_nodule=NODULE_SLICES, pleural_effusion=(3,))
     assert "pleural_effusion" not in CHEST.focal_names
-    assert top_slices(sentences, (NODULE, effusion), regions) == ()
-    assert top_slices([_sentence("A nodule.", 3)], (NODULE,), _regions()) == ()
+    assert top_slices(sentences, (NODULE, effusion), regions, CHEST) == ()
+    assert top_slices([_sentence("A nodule.", 3)], (NODULE,), _regions(), CHEST) == ()
     absent = FindingStatement("lung_nodule", Certainty.ABSENT)
-    assert top_slices([_sentence("A nodule.", 3)], (absent,), _regions(lung_nodule=NODULE_SLICES)) == ()
+    assert top_slices([_sentence("A nodule.", 3)], (absent,), _regions(lung_nodule=NODULE_SLICES), CHEST) == ()
 
 
 def test_random_slices_are_inside_as_often_as_by_chance() -> None:
@@ -56,8 +58,8 @@ def test_random_slices_are_inside_as_often_as_by_chance() -> None:
     for _ in range(3000):
         mask = tuple(range(int(rng.integers(1, SLICES))))
         random = _sentence("A nodule.", int(rng.integers(SLICES)))
-        studies.append(top_slices([random], (NODULE,), _regions(lung_nodule=mask)))
-    evidence = score_evidence(studies, [str(number) for number in range(len(studies))])
+        studies.append(top_slices([random], (NODULE,), _regions(lung_nodule=mask), CHEST))
+    evidence = score_evidence(studies, [str(number) for number in range(len(studies))], CHEST)
     assert evidence is not None and evidence.overall is not None
     assert evidence.overall.inside.value == pytest.approx(evidence.overall.chance, abs=0.03)
     assert evidence.overall.inside.low < evidence.overall.chance < evidence.overall.inside.high
@@ -65,7 +67,7 @@ def test_random_slices_are_inside_as_often_as_by_chance() -> None:
 
 def test_shares_are_over_all_findings_and_by_finding() -> None:
     hit, miss = TopSlice("lung_nodule", True, 0.1), TopSlice("atelectasis", False, 0.4)
-    evidence = score_evidence([(hit, miss), (hit,), ()], ["a", "b", "c"])
+    evidence = score_evidence([(hit, miss), (hit,), ()], ["a", "b", "c"], CHEST)
     assert evidence is not None and evidence.overall is not None
     assert (evidence.studies, evidence.overall.inside.value, evidence.overall.inside.count) == (3, 2 / 3, 3)
     assert evidence.overall.chance == pytest.approx(0.2)
@@ -76,6 +78,6 @@ def test_shares_are_over_all_findings_and_by_finding() -> None:
 
 
 def test_without_masks_there_is_no_score() -> None:
-    assert score_evidence([], []) is None
-    evidence = score_evidence([()], ["a"])
+    assert score_evidence([], [], CHEST) is None
+    evidence = score_evidence([()], ["a"], CHEST)
     assert evidence is not None and evidence.overall is None and evidence.findings == ()

@@ -18,6 +18,7 @@ from msvlm.evaluation.finding_metrics import (
     score_auc,
     score_calibration,
     score_presence,
+    truth_matrix,
 )
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement
@@ -72,7 +73,8 @@ def test_other_shapes_are_refused() -> None:
 
 def test_uncertain_counts_as_present_and_absent_does_not() -> None:
     matrix = presence_matrix(
-        [(_stated("emphysema", certainty=Certainty.UNCERTAIN), _stated("atelectasis", certainty=Certainty.ABSENT)), ()]
+        [(_stated("emphysema", certainty=Certainty.UNCERTAIN), _stated("atelectasis", certainty=Certainty.ABSENT)), ()],
+        CHEST,
     )
     assert matrix.shape == (2, len(CHEST.names))
     assert [CHEST.names[column] for column in np.flatnonzero(matrix[0])] == ["emphysema"]
@@ -214,3 +216,41 @@ def test_bins_equal_scikit_learn() -> None:
     shares, probabilities = calibration_curve(truth, probability, n_bins=BINS)
     assert [one.share_positive for one in bins] == pytest.approx(shares)
     assert [one.probability for one in bins] == pytest.approx(probabilities)
+
+
+def test_unknown_truth_is_neither_right_nor_wrong() -> None:
+    rng = np.random.default_rng(5)
+    truth = (rng.random((40, 2)) < 0.4).astype(float)
+    predicted, probability = rng.random((40, 2)) < 0.5, rng.random((40, 2))
+    unknown = np.vstack([truth, np.full((15, 2), np.nan)])
+    more = (np.vstack([predicted, rng.random((15, 2)) < 0.5]), np.vstack([probability, rng.random((15, 2))]))
+    known, with_unknown = _bootstrap(40), _bootstrap(55)
+    left, right = score_presence(truth, predicted, known, NAMES), score_presence(unknown, more[0], with_unknown, NAMES)
+    for name in ("macro_precision", "macro_recall", "micro_precision", "micro_recall"):
+        assert getattr(left, name) == getattr(right, name)
+    assert left.macro_f1.value == right.macro_f1.value and left.micro_f1.value == right.micro_f1.value
+    assert left.crg is not None and right.crg is not None and left.crg.value == right.crg.value
+    assert [(one.f1, one.crg, one.studies_with, one.studies_known) for one in left.findings] == [
+        (one.f1, one.crg, one.studies_with, one.studies_known) for one in right.findings
+    ]
+    assert macro_f1(truth, predicted) == macro_f1(unknown, more[0])
+    assert area_under_curve(truth, probability) == pytest.approx(area_under_curve(unknown, more[1]))
+    assert best_thresholds(truth, probability) == pytest.approx(best_thresholds(unknown, more[1]))
+    assert score_calibration(truth, probability, NAMES) == score_calibration(unknown, more[1], NAMES)
+
+
+def test_a_finding_known_of_no_study_has_no_part_in_the_means() -> None:
+    truth = np.array([[1.0, np.nan], [0.0, np.nan], [1.0, np.nan]])
+    predicted = np.array([[True, True], [False, True], [True, False]])
+    scores = score_presence(truth, predicted, _bootstrap(3), NAMES)
+    assert scores.macro_f1.value == scores.micro_f1.value == 1.0 and macro_f1(truth, predicted) == 1.0
+    assert scores.findings[1].studies_known == 0
+    assert score_calibration(truth, predicted.astype(float), NAMES).errors[1] is None
+    assert np.isnan(area_under_curve(truth, predicted.astype(float))[1])
+
+
+def test_findings_that_nobody_looked_for_are_unknown() -> None:
+    stated = (_stated("emphysema"), _stated("atelectasis", certainty=Certainty.UNKNOWN))
+    truth = truth_matrix([stated], CHEST)[0]
+    assert truth[CHEST.names.index("emphysema")] == 1.0 and np.isnan(truth).sum() == 17
+    assert presence_matrix([stated], CHEST).sum() == 1

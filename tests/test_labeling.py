@@ -27,11 +27,11 @@ SYNONYMS = {
 
 
 def _said(text: str) -> dict[str, str]:
-    return {statement.name: statement.certainty.value for statement in label_sentence(text)}
+    return {statement.name: statement.certainty.value for statement in label_sentence(text, CHEST)}
 
 
 def _attributes(text: str) -> dict[str, set[str]]:
-    return {statement.name: set(statement.attributes) for statement in label_sentence(text)}
+    return {statement.name: set(statement.attributes) for statement in label_sentence(text, CHEST)}
 
 
 @pytest.mark.parametrize("kind", CHEST.findings, ids=lambda kind: kind.name)
@@ -213,20 +213,22 @@ def test_side_lobe_and_degree_go_to_the_finding_that_they_belong_to(text: str, w
     ],
 )
 def test_sizes_are_read_in_mm(text: str, size_mm: float | None) -> None:
-    assert label_sentence(text)[0].size_mm == size_mm
+    assert label_sentence(text, CHEST)[0].size_mm == size_mm
 
 
 def test_a_sentence_that_refers_back_adds_to_the_finding_before_it() -> None:
-    report = label_report("There are nodules in the lungs. The largest is in the left lower lobe and measures 7 mm.")
+    report = label_report(
+        "There are nodules in the lungs. The largest is in the left lower lobe and measures 7 mm.", CHEST
+    )
     nodule = report[CHEST.names.index("lung_nodule")]
     assert nodule.size_mm == 7.0 and nodule.attributes == {"left", "left lower lobe"}
 
 
 def test_a_report_has_one_statement_for_each_finding_and_a_yes_outweighs_a_no() -> None:
-    report = label_report("No nodule in the right lung. A nodule in the left lung. No effusion.")
+    report = label_report("No nodule in the right lung. A nodule in the left lung. No effusion.", CHEST)
     assert tuple(statement.name for statement in report) == CHEST.names
     assert [item.name for item in report if item.certainty is not Certainty.ABSENT] == ["lung_nodule"]
-    assert all(item.certainty is Certainty.ABSENT for item in label_report(""))
+    assert all(item.certainty is Certainty.ABSENT for item in label_report("", CHEST))
 
 
 def test_sentences_end_at_stops_and_list_marks_but_not_inside_numbers() -> None:

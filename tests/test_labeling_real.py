@@ -25,7 +25,7 @@ def labeler() -> ModuleType:
 def test_macro_f1_on_real_reports(labeler: ModuleType, real_data: Path, part: str, least: float) -> None:
     reports = labeler.read_table(real_data / "reports" / "ct_clip_800_labelled_reports.csv")
     reports = labeler.reports_of_part(reports, part)
-    scores = labeler.score(reports, [label_report(report.text) for report in reports])
+    scores = labeler.score(reports, [label_report(report.text, CHEST) for report in reports])
     assert scores.macro_f1.value >= least, labeler.table_of(scores)
 
 
@@ -44,7 +44,7 @@ def test_held_out_reports_depend_on_the_keys_alone_and_are_not_in_development(la
 
 def test_errors_name_the_report_and_the_sentences_about_the_finding(labeler: ModuleType) -> None:
     report = labeler.LabelledReport("r1", "A nodule in the left lung. No effusion.", frozenset({"pleural_effusion"}))
-    read = [label_report(report.text)]
+    read = [label_report(report.text, CHEST)]
     nodules, effusions = (labeler.errors_of([report], read, name) for name in ("lung_nodule", "pleural_effusion"))
     assert nodules == ["r1: false positive", "    [present] A nodule in the left lung."]
     assert effusions == ["r1: false negative", "    [absent] No effusion."]
@@ -57,7 +57,7 @@ def test_the_table_names_all_findings_and_the_interval_holds_the_score(labeler: 
         labeler.LabelledReport(str(number), text, frozenset(names))
         for number, (text, names) in enumerate(zip(texts, labels, strict=True))
     ]
-    read = [label_report(report.text) for report in reports]
+    read = [label_report(report.text, CHEST) for report in reports]
     scores = labeler.score(reports, read)
     lines = labeler.table_of(scores).splitlines()
     assert len(lines) == 1 + len(CHEST.findings) + 3

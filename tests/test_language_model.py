@@ -175,13 +175,13 @@ def test_a_checkpoint_that_lacks_weights_is_refused(checkpoint: str) -> None:
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ConfigError, match="vocabulary 0 and no checkpoint"):
+    with pytest.raises(ConfigError, match="vocabulary_size 0 and no checkpoint"):
         load_language_model(LanguageModelConfig())
     with pytest.raises(ConfigError, match="name its checkpoint"):
         LanguageModelConfig(lora=LoraConfig())
     with pytest.raises(ConfigError, match="rank 0"):
         LoraConfig(rank=0)
-    with pytest.raises(ConfigError, match="3 channels per head"):
+    with pytest.raises(ConfigError, match="3 channels a head"):
         LanguageModelConfig(width=12, heads=4)
 
 

@@ -33,8 +33,8 @@ def test_how_the_study_is_stored_does_not_matter(
     write_masks(tmp_path / "masks.nii.gz")
     series = textured_series(6)
     stored_otherwise = Study("a", (flipped(series, flips, transposed),))
-    expected = lesion_regions(Study("a", (series,)), tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
-    found = lesion_regions(stored_otherwise, tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
+    expected = lesion_regions(Study("a", (series,)), tmp_path / "masks.nii.gz", FINDINGS, CHEST, CONFIG, (4, 2))
+    found = lesion_regions(stored_otherwise, tmp_path / "masks.nii.gz", FINDINGS, CHEST, CONFIG, (4, 2))
     np.testing.assert_array_equal(found, expected)
     assert found.shape == (6, len(CHEST.names), 4, 2)
 
@@ -42,10 +42,12 @@ def test_how_the_study_is_stored_does_not_matter(
 def test_several_lesions_of_a_finding_are_joined(tmp_path: Path) -> None:
     write_masks(tmp_path / "masks.nii.gz")
     study = Study("a", (textured_series(6),))
-    regions = lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
+    regions = lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS, CHEST, CONFIG, (4, 2))
     stated = [CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))]
     assert stated == ["emphysema", "lung_nodule"]
-    one = lesion_regions(study, tmp_path / "masks.nii.gz", ("emphysema", "lung_nodule", "atelectasis"), CONFIG, (4, 2))
+    one = lesion_regions(
+        study, tmp_path / "masks.nii.gz", ("emphysema", "lung_nodule", "atelectasis"), CHEST, CONFIG, (4, 2)
+    )
     emphysema, atelectasis = CHEST.names.index("emphysema"), CHEST.names.index("atelectasis")
     assert (regions[:, emphysema] >= (one[:, emphysema] | one[:, atelectasis])).all()
 
@@ -55,13 +57,13 @@ def test_masks_that_do_not_belong_to_the_study_are_refused(tmp_path: Path) -> No
     series = textured_series(6)
     elsewhere = replace(series, positions_ras_mm=series.positions_ras_mm + (0.0, 0.0, 300.0))
     with pytest.raises(DataError, match="a: the masks do not cover the study's first series"):
-        lesion_regions(Study("a", (elsewhere,)), tmp_path / "masks.nii.gz", FINDINGS, CONFIG, (4, 2))
+        lesion_regions(Study("a", (elsewhere,)), tmp_path / "masks.nii.gz", FINDINGS, CHEST, CONFIG, (4, 2))
 
 
 def test_values_and_findings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_masks(tmp_path / "masks.nii.gz")
     study = Study("a", (textured_series(6),))
     with pytest.raises(DataError, match="masks hold values from 0 to 3; 0 and 1 to 2 are wanted"):
-        lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS[:2], CONFIG, (4, 2))
-    with pytest.raises(DataError, match="masks of tumour; names of CHEST_FINDING_NAMES are wanted"):
-        lesion_regions(study, tmp_path / "masks.nii.gz", ("tumour",), CONFIG, (4, 2))
+        lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS[:2], CHEST, CONFIG, (4, 2))
+    with pytest.raises(DataError, match="masks of tumour; not in vocabulary chest"):
+        lesion_regions(study, tmp_path / "masks.nii.gz", ("tumour",), CHEST, CONFIG, (4, 2))

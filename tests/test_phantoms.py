@@ -29,7 +29,7 @@ def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesion
         ("phantom-000102", "validation"),
         ("phantom-000103", "test"),
     ]
-    store = SliceStore.create(tmp_path / "store", InputConfig(rows=96, columns=128), (6, 8))
+    store = SliceStore.create(tmp_path / "store", CHEST, InputConfig(rows=96, columns=128), (6, 8))
     assert prepare(manifest, store, 2).left_out == ()
     for seed, study in enumerate(manifest.studies, start=100):
         drawn = draw_chest_ct(seed)
@@ -60,7 +60,7 @@ def test_dicom_studies_hold_the_same_voxels_and_lesions(tmp_path: Path) -> None:
     stores = []
     for form in (False, True):
         manifest = write_phantoms(tmp_path / f"{form}", (1, 0, 0), 7, 1, as_dicom=form)
-        stores.append(SliceStore.create(tmp_path / f"store_{form}", config, (6, 8)))
+        stores.append(SliceStore.create(tmp_path / f"store_{form}", CHEST, config, (6, 8)))
         assert prepare(manifest, stores[-1], 1).left_out == ()
     study = manifest.studies[0]
     read = read_study(manifest.series_paths(study), study.key).series[0]

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_truth import complete
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.plot import WIDTH, draw_scores
@@ -29,10 +30,10 @@ BARS_END = 270
 def _evaluation(share: float, names: tuple[str, ...] = (GENERATED, ALL_NEGATIVE, ALL_POSITIVE, HU_RIDGE)) -> Evaluation:
     positives = np.random.default_rng(0).random((30, len(CHEST.names))) < 0.4
     truth = tuple(
-        tuple(FindingStatement(CHEST.names[column], Certainty.PRESENT) for column in np.flatnonzero(row))
+        complete(*(FindingStatement(CHEST.names[column], Certainty.PRESENT) for column in np.flatnonzero(row)))
         for row in positives
     )
-    studies = References(truth, ("",) * 30, PatientBootstrap.of([str(row) for row in range(30)]))
+    studies = References(CHEST, truth, ("",) * 30, PatientBootstrap.of([str(row) for row in range(30)]))
     predicted = np.where(np.random.default_rng(1).random(positives.shape) < share, positives, ~positives)
     presence = {
         GENERATED: predicted,
@@ -41,7 +42,7 @@ def _evaluation(share: float, names: tuple[str, ...] = (GENERATED, ALL_NEGATIVE,
         HU_RIDGE: ~predicted,
     }
     systems = tuple(score_system(SystemOutput(name, presence[name]), studies) for name in names)
-    return Evaluation("tiny", "test", 30, 30, systems)
+    return Evaluation("tiny", "chest", "test", 30, 30, systems)
 
 
 def _pixels(evaluation: Evaluation) -> np.ndarray:

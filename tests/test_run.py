@@ -231,7 +231,7 @@ def test_reports_learned_with_a_break_give_the_losses_of_an_unbroken_run(
 
 def report_stage(data: TinyData, aligned_model: Path, no_image_share: float) -> ReportStage:
     model = MsVlm.from_pretrained(aligned_model)
-    text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+    text = ReportText.from_pretrained(aligned_model / LANGUAGE_MODEL_FOLDER, model.visual_tokens, CHEST)
     vectors = VectorStore.open(data.folder / "vectors_align", vectors_hash(model))
     split = StudyDataset(read_manifest(data.manifest).split("train"), SliceStore.open(data.prepared), vectors)
     settings = ReportSettings(cue_drop=0.0, no_image_share=no_image_share)
@@ -296,7 +296,7 @@ def test_a_data_set_without_training_studies_is_refused(data: TinyData, tmp_path
 
 
 def test_studies_that_are_not_prepared_are_named(data: TinyData, tmp_path: Path) -> None:
-    SliceStore.create(tmp_path / "none", INPUT, (3, 4))
+    SliceStore.create(tmp_path / "none", CHEST, INPUT, (3, 4))
     with pytest.raises(DataError, match="not prepared"):
         train(replace(data.run(StageName.FINDINGS, "unprepared", 2), prepared=str(tmp_path / "none")))
 

@@ -10,8 +10,8 @@ from msvlm.errors import DataError
 from msvlm.evaluation.saved_reports import SavedReport, match_studies, read_saved_evaluation, to_lines
 
 REPORTS = (
-    SavedReport("a", "p1", ("lung_nodule",), "A nodule.\nImpression: Nodule.", "Kein Knöten.", ""),
-    SavedReport("b", "p2", (), "Clear.", "Clear.", "Clear."),
+    SavedReport("a", "p1", ("lung_nodule",), (), "A nodule.\nImpression: Nodule.", "Kein Knöten.", ""),
+    SavedReport("b", "p2", (), (), "Clear.", "Clear.", "Clear."),
 )
 
 
@@ -36,7 +36,7 @@ def test_files_of_another_format_are_refused(line: str, tmp_path: Path) -> None:
 
 
 def _reports() -> list[SavedReport]:
-    return [SavedReport(f"s{number}", "p", ("lung_nodule",), "A nodule.", "Clear.", "") for number in range(40)]
+    return [SavedReport(f"s{number}", "p", ("lung_nodule",), (), "A nodule.", "Clear.", "") for number in range(40)]
 
 
 def test_the_order_of_the_other_models_reports_does_not_matter() -> None:

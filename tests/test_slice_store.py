@@ -69,7 +69,7 @@ def assert_same(found: PreparedStudy, expected: PreparedStudy) -> None:
 
 
 def test_a_study_is_read_as_it_was_written(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, CONFIG, GRID)
+    store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), random_regions(9))
     assert "a" in store and "b" not in store
     assert_same(SliceStore.open(tmp_path).read("a"), prepared_study())
@@ -78,7 +78,7 @@ def test_a_study_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_some_slices_are_counted_over_all_series(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, CONFIG, GRID)
+    store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), random_regions(9))
     chosen, whole = store.read("a", np.array([1, 4, 5, 8])), prepared_study()
     np.testing.assert_array_equal(chosen.series[0].intensities, whole.series[0].intensities[[1, 4]])
@@ -90,7 +90,7 @@ def test_some_slices_are_counted_over_all_series(tmp_path: Path) -> None:
 
 
 def test_pixels_may_stay_on_disk(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, CONFIG, GRID)
+    store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), None)
     places = store.read("a", np.array([0, 7]), with_pixels=False)
     assert [series.intensities.shape for series in places.series] == [(1, 0, 0), (1, 0, 0)]
@@ -99,7 +99,7 @@ def test_pixels_may_stay_on_disk(tmp_path: Path) -> None:
 
 
 def test_slices_out_of_order_or_out_of_range_are_refused(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, CONFIG, GRID)
+    store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), None)
     for slices in ([0, 9], [-1, 2], [3, 2], [3, 3]):
         with pytest.raises(DataError, match=r"ascending indices from 0 to 8 are wanted"):
@@ -109,7 +109,7 @@ def test_slices_out_of_order_or_out_of_range_are_refused(tmp_path: Path) -> None
 
 
 def test_a_damaged_file_of_a_study_is_refused(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, CONFIG, GRID)
+    store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), random_regions(9))
     folder = tmp_path / "studies" / "a"
     for name, read in (("series_1.b2nd", store.read), ("regions.b2nd", store.regions), ("geometry.f64", store.read)):
@@ -122,22 +122,22 @@ def test_a_damaged_file_of_a_study_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_input_is_refused_and_each_difference_is_named(tmp_path: Path) -> None:
-    SliceStore.create(tmp_path, CONFIG, GRID)
-    assert SliceStore.create(tmp_path, CONFIG, GRID) == SliceStore.open(tmp_path)
+    SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
+    assert SliceStore.create(tmp_path, CHEST, CONFIG, GRID) == SliceStore.open(tmp_path)
     other = replace(CONFIG, rows=32, windows_hu=((0.0, 1.0), *CONFIG.windows_hu[1:]))
     with pytest.raises(
         InputMismatchError, match=r"rows 16, wanted 32; windows_hu .*; region_grid \(2, 3\), wanted \(1"
     ):
-        SliceStore.create(tmp_path, other, (0, 0))
+        SliceStore.create(tmp_path, CHEST, other, (0, 0))
     with pytest.raises(DataError, match="holds no prepared studies"):
         SliceStore.open(tmp_path / "elsewhere")
 
 
 def test_studies_that_do_not_fit_the_store_are_refused_and_leave_nothing(tmp_path: Path) -> None:
-    store = SliceStore.create(tmp_path, replace(CONFIG, rows=32), GRID)
+    store = SliceStore.create(tmp_path, CHEST, replace(CONFIG, rows=32), GRID)
     with pytest.raises(InputMismatchError, match=r"slices of \(16, 24\) pixels, wanted \(32, 24\)"):
         store.write(prepared_study(), None)
-    store = SliceStore.create(tmp_path / "other", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "other", CHEST, CONFIG, GRID)
     with pytest.raises(DataError, match="regions of shape"):
         store.write(prepared_study(), random_regions(8))
     with pytest.raises(DataError, match="no slice to write"):
@@ -147,7 +147,7 @@ def test_studies_that_do_not_fit_the_store_are_refused_and_leave_nothing(tmp_pat
 
 def test_prepare_gives_what_the_files_hold_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "m.jsonl", (write_study(tmp_path, "a"), write_study(tmp_path, "b", 4)))
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     summary = prepare(manifest, store, workers=2)
     assert (summary.prepared, summary.already_there, summary.left_out) == (2, 0, ())
     study = read_study(tmp_path / "a.nii", "a")
@@ -172,7 +172,7 @@ def test_a_study_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path
     manifest = Manifest(
         tmp_path / "m.jsonl", (broken, write_study(tmp_path, "a"), unmasked, write_study(tmp_path, "b"))
     )
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     summary = prepare(manifest, store, workers=1)
     assert summary.prepared == 2 and "a" in store and "b" in store
     assert [item.name for item in summary.left_out] == ["broken", "unmasked"]
@@ -187,7 +187,7 @@ def test_what_is_left_out_of_a_study_and_what_is_odd_in_it_is_told(tmp_path: Pat
     next((tmp_path / "mixed").rglob("*3.dcm")).unlink()
     (tmp_path / "mixed" / "letter.txt").write_text("of a patient")
     mixed = ManifestStudy("mixed", "mixed", "train", ("mixed",))
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     summary = prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1)
     study = read_study(tmp_path / "mixed", "mixed")
     told = {one.key: one for one in summary.told}["mixed"]
@@ -211,14 +211,14 @@ def test_a_process_is_told_of_its_own_study_and_of_its_files_alone(tmp_path: Pat
     studies = tuple(
         replace(write_study(tmp_path, key), findings=Untransportable("No nodule."), masks=None) for key in ("a", "b")
     )
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     assert prepare(Manifest(tmp_path / "m.jsonl", studies), store, workers=1).prepared == 2
 
 
 def test_a_killed_run_leaves_whole_studies_only_and_is_gone_on_with(tmp_path: Path) -> None:
     studies = tuple(write_study(tmp_path, f"s{index}", 40) for index in range(20))
     write_manifest(tmp_path / "m.jsonl", studies)
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     script = (
         "import sys, pathlib\n"
         "from msvlm.data.manifest import read_manifest\n"
@@ -250,7 +250,7 @@ def test_a_series_of_another_grid_gets_the_masks_by_place(tmp_path: Path) -> Non
     coarse = coarser(read_study(tmp_path / "a.nii", "a").series[0])
     write_nifti(coarse, tmp_path / "a2.nii")
     manifest = Manifest(tmp_path / "m.jsonl", (replace(from_file, series=("a.nii", "a2.nii")),))
-    store = SliceStore.create(tmp_path / "store", CONFIG, GRID)
+    store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     assert prepare(manifest, store, workers=1).left_out == ()
     regions = store.regions("a")
     assert regions is not None and len(regions) == 6 + 3

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny_truth import complete
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.systems import References, SystemOutput, output_of_texts, score_reports, score_system
@@ -15,18 +16,19 @@ NODULE = CHEST.names.index("lung_nodule")
 
 
 def _nodule(side: str, size_mm: float) -> Statements:
-    return (FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({side}), size_mm),)
+    return complete(FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({side}), size_mm))
 
 
 REFERENCES = References(
-    truth=(_nodule("left", 8.0), (), _nodule("left", 15.0), _nodule("left", 5.0)),
+    vocabulary=CHEST,
+    truth=(_nodule("left", 8.0), complete(), _nodule("left", 15.0), _nodule("left", 5.0)),
     reports=("A nodule.", "Normal lungs.", "A nodule.", "A nodule."),
     bootstrap=PatientBootstrap.of(PATIENTS),
 )
 
 
 def test_a_report_is_scored_by_what_the_labeler_reads_in_it() -> None:
-    scores = score_system(output_of_texts("generated report", TEXTS), REFERENCES)
+    scores = score_system(output_of_texts("generated report", TEXTS, CHEST), REFERENCES)
     nodule = scores.presence.findings[NODULE]
     assert (nodule.precision, nodule.recall, nodule.studies_with) == (1.0, pytest.approx(2 / 3), 3)
     assert scores.locations is not None and scores.locations.side is not None and scores.locations.size is not None
@@ -49,7 +51,7 @@ def test_a_head_has_an_area_where_studies_differ_and_no_places() -> None:
 
 def test_truth_scores_itself_perfectly() -> None:
     texts = ("A 12 mm nodule in the right upper lobe.", "Left pleural effusion.", "Normal.")
-    scores = score_reports(texts, [label_report(text) for text in texts], ("a", "b", "c"))
+    scores = score_reports(texts, [label_report(text, CHEST) for text in texts], ("a", "b", "c"), CHEST)
     stated = {finding.f1 for finding in scores.presence.findings if finding.studies_with}
     assert stated == {1.0} and scores.presence.micro_f1.value == 1.0
     assert scores.presence.crg is not None and scores.presence.crg.value == 1.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_truth import complete
 
 from msvlm.evaluation.bootstrap import Estimate, PairedDifference, PatientBootstrap
 from msvlm.evaluation.evidence_metrics import TopSlice, score_evidence
@@ -27,20 +28,21 @@ WIDEST = 120
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     nodule = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"left"}), 8.0)
-    truth = ((nodule,), (), (nodule,), (nodule,))
+    truth = (complete(nodule), complete(), complete(nodule), complete(nodule))
     scores = np.zeros((4, len(CHEST.names)))
     scores[:, NODULE] = [0.9, 0.5, 0.4, 0.8]
     head = SystemOutput(FINDINGS_HEAD, scores > 0.45, scores=scores)
-    outputs = (of_texts(GENERATED, TEXTS), head, SystemOutput(ALL_POSITIVE, np.ones_like(scores, dtype=bool)))
-    references = References(truth, TEXTS, PatientBootstrap.of(PATIENTS))
+    outputs = (of_texts(GENERATED, TEXTS, CHEST), head, SystemOutput(ALL_POSITIVE, np.ones_like(scores, dtype=bool)))
+    references = References(CHEST, truth, TEXTS, PatientBootstrap.of(PATIENTS))
     hit, miss = TopSlice("lung_nodule", True, 0.1), TopSlice("lung_nodule", False, 0.3)
     return Evaluation(
         model="tiny",
+        vocabulary="chest",
         split="test",
         studies=4,
         patients=4,
         systems=tuple(score_system(output, references) for output in outputs),
-        evidence=score_evidence([(hit,), (miss,)], ["a", "b"]),
+        evidence=score_evidence([(hit,), (miss,)], ["a", "b"], CHEST),
         calibration=score_calibration(scores > 0.45, scores, CHEST.names),
     )
 

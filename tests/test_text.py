@@ -19,11 +19,12 @@ from msvlm.data.text import (
 )
 from msvlm.errors import ConfigError, DataError, ModelError
 from msvlm.labeling import split_sentences
+from msvlm.vocabulary.chest import CHEST
 
 FINDINGS = "A 14 mm nodule is seen in the right upper lobe. No pleural effusion.\nThe heart is not enlarged (CTR 0.45)."
 IMPRESSION = "1. Lung nodule, right upper lobe, 14 x 9 mm. 2. No effusion."
 REPORT = join_report(FINDINGS, IMPRESSION)
-TOKENIZER = train_tokenizer([REPORT, "Findings: Emphysema – mild.\nImpression: Mild emphysema."], 700)
+TOKENIZER = train_tokenizer([REPORT, "Findings: Emphysema – mild.\nImpression: Mild emphysema."], CHEST, 700)
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[user]{{ message['content'] }}[/user]{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
@@ -31,10 +32,10 @@ CHAT_TEMPLATE = (
 
 
 def report_text(visual_tokens: int = 3, chat: bool = False) -> ReportText:
-    tokenizer = train_tokenizer([REPORT], 700)
+    tokenizer = train_tokenizer([REPORT], CHEST, 700)
     if chat:
         tokenizer.chat_template = CHAT_TEMPLATE
-    return ReportText(tokenizer, visual_tokens)
+    return ReportText(tokenizer, visual_tokens, CHEST)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -59,20 +60,20 @@ def test_the_tokenizer_is_saved_and_loaded_by_auto_tokenizer(tmp_path: Path) -> 
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert encode(loaded, REPORT) == encode(TOKENIZER, REPORT)
     assert loaded.decode(encode(loaded, REPORT)) == REPORT
-    before, after = ReportText(TOKENIZER, 3), ReportText(loaded, 3)
+    before, after = ReportText(TOKENIZER, 3, CHEST), ReportText(loaded, 3, CHEST)
     assert (before.visual_token_id, before.end_token_id) == (after.visual_token_id, after.end_token_id)
     assert len(loaded) == len(TOKENIZER) <= 700
 
 
 def test_the_same_reports_train_the_same_tokenizer() -> None:
-    assert train_tokenizer([REPORT], 600).get_vocab() == train_tokenizer([REPORT], 600).get_vocab()
+    assert train_tokenizer([REPORT], CHEST, 600).get_vocab() == train_tokenizer([REPORT], CHEST, 600).get_vocab()
 
 
 def test_a_tokenizer_without_room_or_reports_is_refused() -> None:
     with pytest.raises(ConfigError, match="a vocabulary of 100 tokens; 260 at least"):
-        train_tokenizer([REPORT], 100)
+        train_tokenizer([REPORT], CHEST, 100)
     with pytest.raises(DataError, match="no report to train a tokenizer on"):
-        train_tokenizer(["", ""])
+        train_tokenizer(["", ""], CHEST)
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -120,14 +121,14 @@ def test_what_looks_like_a_special_token_in_a_report_stays_text() -> None:
 
 
 def test_a_tokenizer_of_another_model_is_given_the_placeholder() -> None:
-    foreign = train_tokenizer([REPORT], 400)
+    foreign = train_tokenizer([REPORT], CHEST, 400)
     bare = PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer, eos_token="<end>")
-    text = ReportText(bare, 2)
+    text = ReportText(bare, 2, CHEST)
     batch = text.training_batch(["", ""], ["A.", "A nodule."])
     assert (batch.input_ids == text.visual_token_id).sum(dim=1).tolist() == [2, 2]
     assert batch.input_ids[0, -1] == text.end_token_id and not batch.attention_mask[0, -1]
     with pytest.raises(ModelError, match="no end token"):
-        ReportText(PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer), 2)
+        ReportText(PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer), 2, CHEST)
 
 
 def test_decoding_stops_at_the_end_token_and_skips_what_is_no_text() -> None:

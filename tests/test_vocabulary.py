@@ -1,13 +1,21 @@
 """A vocabulary is a value: its findings in their order, and what can be said of each."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from msvlm.errors import ConfigError
+import msvlm.vocabulary as vocabulary_package
+from msvlm.data.dataset import check_vocabularies
+from msvlm.data.manifest import Manifest, ManifestStudy, read_manifest, write_manifest
+from msvlm.data.prepare import prepare
+from msvlm.data.slice_store import SliceStore
+from msvlm.errors import ConfigError, DataError, InputMismatchError
+from msvlm.imaging.preprocess import InputConfig
+from msvlm.labeling import label_report
 from msvlm.vocabulary import find_vocabulary
 from msvlm.vocabulary.chest import CHEST
-from msvlm.vocabulary.vocabulary import FindingKind, Vocabulary
+from msvlm.vocabulary.vocabulary import Certainty, FindingKind, FindingStatement, Vocabulary
 
 
 def test_the_chest_has_the_18_labels_of_ct_rate_in_their_order() -> None:
@@ -37,3 +45,51 @@ def test_a_vocabulary_that_contradicts_itself_is_refused() -> None:
         Vocabulary("toy", (nodule, nodule))
     with pytest.raises(ConfigError, match="nodule has unknown attributes behind"):
         Vocabulary("toy", (replace(nodule, attributes=("behind",)),))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Vocabulary:
+    """A second vocabulary, known for one test."""
+    vocabulary = Vocabulary("toy", (FindingKind("nodule", "Nodule", "nodule"),))
+    monkeypatch.setitem(vocabulary_package._VOCABULARIES, vocabulary.name, vocabulary)
+    return vocabulary
+
+
+def study(key: str, vocabulary: str, *truth: FindingStatement) -> ManifestStudy:
+    return ManifestStudy(key, key, "train", ("x",), truth=truth, vocabulary=vocabulary)
+
+
+def test_a_manifest_names_its_vocabulary_and_holds_unknown_findings(tmp_path: Path, toy: Vocabulary) -> None:
+    nodule = FindingStatement("nodule", Certainty.UNKNOWN)
+    write_manifest(tmp_path / "manifest.jsonl", [study("a", "toy", nodule)])
+    manifest = read_manifest(tmp_path / "manifest.jsonl")
+    assert manifest.vocabulary == toy and manifest.studies[0].truth == (nodule,)
+
+
+def test_what_a_vocabulary_does_not_hold_is_refused_in_a_manifest(tmp_path: Path, toy: Vocabulary) -> None:
+    with pytest.raises(DataError, match="a: nodule not in vocabulary chest"):
+        study("a", "chest", FindingStatement("nodule", Certainty.PRESENT))
+    assert study("a", toy.name).vocabulary == "toy"
+    with pytest.raises(DataError, match="vocabularies chest, toy in one manifest"):
+        write_manifest(tmp_path / "manifest.jsonl", [study("a", "chest"), study("b", "toy")])
+
+
+def test_vocabularies_that_differ_are_refused(tmp_path: Path, toy: Vocabulary) -> None:
+    config, grid = InputConfig(), (2, 2)
+    store = SliceStore.create(tmp_path / "prepared", CHEST, config, grid)
+    assert SliceStore.open(store.folder).vocabulary == CHEST
+    with pytest.raises(InputMismatchError, match="vocabulary chest, wanted toy"):
+        SliceStore.create(store.folder, toy, config, grid)
+    chest, other = (Manifest(tmp_path / "list.jsonl", (study("a", name),)) for name in ("chest", "toy"))
+    check_vocabularies(chest, store, CHEST)
+    with pytest.raises(InputMismatchError, match="list.jsonl has vocabulary toy, but the model has chest"):
+        check_vocabularies(other, store, CHEST)
+    with pytest.raises(InputMismatchError, match="prepared has vocabulary chest, but the model has toy"):
+        check_vocabularies(other, store, toy)
+    with pytest.raises(InputMismatchError, match="list.jsonl has vocabulary toy, but prepared is prepared for chest"):
+        prepare(other, store)
+
+
+def test_a_vocabulary_without_rules_reads_no_reports(toy: Vocabulary) -> None:
+    with pytest.raises(ConfigError, match="no rules read reports in vocabulary toy"):
+        label_report("A nodule.", toy)

@@ -63,7 +63,7 @@ def _agree(stated: FindingStatement, read: FindingStatement) -> bool:
 
 
 def _disagreements(truth: tuple[FindingStatement, ...], findings_text: str, impression_text: str) -> list[str]:
-    read = label_report(f"{findings_text} {impression_text}")
+    read = label_report(f"{findings_text} {impression_text}", CHEST)
     return [
         f"{stated} was read as {other}" for stated, other in zip(truth, read, strict=True) if not _agree(stated, other)
     ]
@@ -89,11 +89,11 @@ def test_the_labeler_reads_back_the_truth_of_any_mix_of_findings() -> None:
 def test_presence_side_lobe_and_size_are_each_read_back() -> None:
     written = [_written(seed) for seed in range(500)]
     truth = [statements for statements, _ in written]
-    read = [label_report(f"{report.findings_text} {report.impression_text}") for _, report in written]
+    read = [label_report(f"{report.findings_text} {report.impression_text}", CHEST) for _, report in written]
     bootstrap = PatientBootstrap.of([str(seed) for seed in range(len(written))])
-    presence = score_presence(presence_matrix(truth), presence_matrix(read), bootstrap)
+    presence = score_presence(presence_matrix(truth, CHEST), presence_matrix(read, CHEST), bootstrap, CHEST.names)
     assert min(finding.f1 for finding in presence.findings) >= 0.99, presence
-    locations = score_locations(truth, read, bootstrap)
+    locations = score_locations(truth, read, bootstrap, CHEST)
     assert locations.side is not None and locations.lobe is not None
     assert locations.side.count > 1000 and locations.lobe.count > 1000
     assert locations.side.value == locations.lobe.value == 1.0
@@ -111,7 +111,9 @@ def test_the_findings_section_mentions_all_18_findings() -> None:
     for seed in range(300):
         _, report = _written(seed)
         mentioned = {
-            stated.name for sentence in split_sentences(report.findings_text) for stated in label_sentence(sentence)
+            stated.name
+            for sentence in split_sentences(report.findings_text)
+            for stated in label_sentence(sentence, CHEST)
         }
         assert mentioned == {kind.name for kind in CHEST.findings}, report.findings_text
 
@@ -121,7 +123,9 @@ def test_the_impression_states_only_findings_that_are_present() -> None:
         truth, report = _written(seed)
         present = {stated.name for stated in truth if stated.certainty is Certainty.PRESENT}
         read = {
-            stated.name for stated in label_report(report.impression_text) if stated.certainty is not Certainty.ABSENT
+            stated.name
+            for stated in label_report(report.impression_text, CHEST)
+            if stated.certainty is not Certainty.ABSENT
         }
         assert read == present
         assert present or report.impression_text in chest_phrasebook().normal_impressions
@@ -137,7 +141,7 @@ def test_each_finding_has_many_wordings(phrases: FindingPhrases) -> None:
 @pytest.mark.parametrize("phrases", chest_phrasebook().findings, ids=lambda phrases: phrases.name)
 def test_each_denial_is_read_as_one(phrases: FindingPhrases) -> None:
     for sentence in phrases.absent:
-        read = {stated.name: stated.certainty for stated in label_sentence(sentence)}
+        read = {stated.name: stated.certainty for stated in label_sentence(sentence, CHEST)}
         assert read.get(phrases.name) is Certainty.ABSENT, sentence
         assert set(read.values()) == {Certainty.ABSENT}, sentence
 

@@ -36,7 +36,7 @@ def tiny_config(encoder: SliceEncoderConfig | None = None, pose: Pose = Pose.MIL
 
 
 def tiny_language_model() -> LanguageModelConfig:
-    return LanguageModelConfig(width=32, layers=2, heads=2, vocabulary=VOCABULARY)
+    return LanguageModelConfig(width=32, layers=2, heads=2, vocabulary_size=VOCABULARY)
 
 
 def tiny_model(config: MsVlmConfig | None = None, seed: int = 0) -> MsVlm:

@@ -79,14 +79,16 @@ def untrained_tiny_reader() -> MsVlm:
 def save_tiny_reader(folder: Path, steps: int = 120) -> Path:
     """A saved model that writes of bright studies that they have a nodule, and of dark ones that they are clear."""
     model = untrained_tiny_reader()
-    tokenizer = train_tokenizer([NODULE_REPORT, CLEAR_REPORT] * 4, vocabulary=400)
-    text = ReportText(tokenizer, model.visual_tokens)
-    config = LanguageModelConfig(width=32, layers=2, heads=2, vocabulary=len(tokenizer))
+    tokenizer = train_tokenizer([NODULE_REPORT, CLEAR_REPORT] * 4, CHEST, vocabulary_size=400)
+    text = ReportText(tokenizer, model.visual_tokens, CHEST)
+    config = LanguageModelConfig(width=32, layers=2, heads=2, vocabulary_size=len(tokenizer))
     model.attach_language_model(config, text.visual_token_id)
     batch = tiny_batch(*(tiny_study(200 + index, is_bright=index % 2 == 0) for index in range(4)))
     batch = model.encode(batch)
     nodule = FindingStatement("lung_nodule", Certainty.PRESENT, frozenset({"right", "right upper lobe"}), 12.0)
-    written = text.training_batch([write_cues((nodule,)), write_cues(()), "", ""], [NODULE_REPORT, CLEAR_REPORT] * 2)
+    written = text.training_batch(
+        [write_cues((nodule,), CHEST), write_cues((), CHEST), "", ""], [NODULE_REPORT, CLEAR_REPORT] * 2
+    )
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     for _ in range(steps):

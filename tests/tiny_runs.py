@@ -20,6 +20,7 @@ from msvlm.training.learn_findings import FindingsSettings
 from msvlm.training.pretrain_slices import SlicesSettings
 from msvlm.training.report_stages import ReportSettings
 from msvlm.training.train_config import StageName, TrainConfig
+from msvlm.vocabulary.chest import CHEST
 
 INPUT = InputConfig(rows=48, columns=64, pixel_spacing_mm=6.0)
 GRID = (3, 4)
@@ -70,7 +71,7 @@ class TinyData:
             ),
             findings=FindingsSettings(slices_per_study=0),
             reports=ReportSettings(
-                language_model=LanguageModelConfig(width=32, layers=1, heads=2), vocabulary=400, cue_drop=0.5
+                language_model=LanguageModelConfig(width=32, layers=1, heads=2), vocabulary_size=400, cue_drop=0.5
             ),
         )
 
@@ -80,7 +81,7 @@ def make_tiny_data(folder: Path, studies: int = 12) -> TinyData:
     data = TinyData(folder)
     validated = studies // 3
     write_phantoms(data.manifest.parent, (studies - validated, validated, 0), 700_000, 1, as_dicom=False)
-    summary = prepare(read_manifest(data.manifest), SliceStore.create(data.prepared, INPUT, GRID), 1)
+    summary = prepare(read_manifest(data.manifest), SliceStore.create(data.prepared, CHEST, INPUT, GRID), 1)
     assert summary.prepared == studies and not summary.left_out
     return data
 

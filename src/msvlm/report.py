@@ -68,7 +68,7 @@ class Sentence:
     @property
     def positive_findings(self) -> tuple[str, ...]:
         """Names of the findings that it calls present or possible."""
-        return tuple(item.name for item in self.statements if item.certainty is not Certainty.ABSENT)
+        return tuple(item.name for item in self.statements if item.certainty.is_positive)
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,13 @@ class Prepare:
         from msvlm.data.prepare import prepare
         from msvlm.data.slice_store import SliceStore
         from msvlm.errors import DataError
+        from msvlm.vocabulary import find_vocabulary
 
         manifest = read_manifest(self.manifest)
         wanted = _model_config(self.model)
-        store = SliceStore.create(self.output, wanted.input, wanted.slice_encoder.region_grid)
+        store = SliceStore.create(
+            self.output, find_vocabulary(wanted.vocabulary), wanted.input, wanted.slice_encoder.region_grid
+        )
         summary = prepare(manifest, store, self.workers)
         print(f"{summary.prepared} studies prepared, {summary.already_there} were there already")
         for text, keys in _by_text(summary.told).items():

@@ -80,6 +80,7 @@ class Demo:
         from msvlm.imaging.read import read_study
         from msvlm.labeling import label_report
         from msvlm.phantom.chest.chest_ct import draw_chest_ct
+        from msvlm.vocabulary.chest import CHEST
 
         drawn = draw_chest_ct(self.seed)
         scan = replace(drawn.study.series[0], key="s2")  # the localiser is the first that a scanner takes
@@ -91,7 +92,7 @@ class Demo:
         print(wrapped(drawn.findings_text, 2))
         print(wrapped(f"Impression: {drawn.impression_text}", 2))
         there = _stated(drawn.truth)
-        drafted = _stated(label_report(f"{report.findings}\n{report.impression}"))
+        drafted = _stated(label_report(f"{report.findings}\n{report.impression}", CHEST))
         print()
         for claim, labels in (
             ("Drafted, and there", there & drafted),
@@ -104,9 +105,8 @@ class Demo:
 def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
     """The labels of what is called present or possible."""
     from msvlm.vocabulary.chest import CHEST
-    from msvlm.vocabulary.vocabulary import Certainty
 
-    return {CHEST.kind(item.name).label.lower() for item in statements if item.certainty is not Certainty.ABSENT}
+    return {CHEST.kind(item.name).label.lower() for item in statements if item.certainty.is_positive}
 
 
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":

@@ -6,30 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from msvlm.errors import ConfigError
-from msvlm.findings import (
-    ATTRIBUTES,
-    DEGREES,
-    KIND_OF,
-    LOBES,
-    MEASURED_FINDINGS,
-    SIDES,
-    Certainty,
-    FindingKind,
-    FindingStatement,
-)
+from msvlm.vocabulary.vocabulary import DEGREES, SIDES, Certainty, FindingKind, FindingStatement, Vocabulary
 
 _DRAWN_SIZES_MM = (6.0, 40.0)
 
 
-def write_cues(statements: Iterable[FindingStatement]) -> str:
+def write_cues(statements: Iterable[FindingStatement], vocabulary: Vocabulary) -> str:
     """The findings that are stated, possible ones too, in the order of the vocabulary: 'lung nodule (right, 14 mm)'.
 
     Several are parted by semicolons; 'none' says that there are none.
     """
-    stated = {item.name: item for item in statements if item.certainty is not Certainty.ABSENT}
-    ordered = [stated[name] for name in KIND_OF if name in stated]
-    ordered += [stated[name] for name in sorted(stated) if name not in KIND_OF]
-    return "; ".join(_cue(item) for item in ordered) or "none"
+    stated = {vocabulary.kind(item.name).name: item for item in statements if item.certainty.is_positive}
+    ordered = [stated[name] for name in vocabulary.names if name in stated]
+    return "; ".join(_cue(item, vocabulary) for item in ordered) or "none"
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,10 @@ class CueErrors:
 
 
 def corrupt_cues(
-    statements: Iterable[FindingStatement], generator: np.random.Generator, errors: CueErrors
+    statements: Iterable[FindingStatement],
+    generator: np.random.Generator,
+    errors: CueErrors,
+    vocabulary: Vocabulary,
 ) -> tuple[FindingStatement, ...]:
     """The true statements as a reader with these errors would give them, so that a model learns how far to trust cues.
 
@@ -64,41 +56,38 @@ def corrupt_cues(
     invented = dict(zip(errors.names, errors.invented, strict=True))
     told = []
     for item in statements:
-        is_there = item.certainty is not Certainty.ABSENT
+        is_there = item.certainty.is_positive
         is_wrong = generator.random() < (missed if is_there else invented).get(item.name, 0.0)
         is_misplaced = generator.random() < errors.misplaced
         if is_wrong and is_there:
             told.append(FindingStatement(item.name, Certainty.ABSENT))
         elif is_wrong or (is_there and is_misplaced):
-            told.append(_drawn(item.name, generator))
+            told.append(_drawn(vocabulary.kind(item.name), generator))
         else:
             told.append(item)
     return tuple(told)
 
 
-def _cue(item: FindingStatement) -> str:
-    details = [word for word in ATTRIBUTES if word in item.attributes]
+def _cue(item: FindingStatement, vocabulary: Vocabulary) -> str:
+    details = [word for word in vocabulary.attributes if word in item.attributes]
     if item.size_mm is not None:
         details.append(f"{item.size_mm:.0f} mm")
-    term = KIND_OF[item.name].term if item.name in KIND_OF else item.name.replace("_", " ")
+    term = vocabulary.kind(item.name).term
     return f"{term} ({', '.join(details)})" if details else term
 
 
-def _drawn(name: str, generator: np.random.Generator) -> FindingStatement:
+def _drawn(kind: FindingKind, generator: np.random.Generator) -> FindingStatement:
     """A finding somewhere, of some size where its kind is measured."""
-    kind = KIND_OF.get(name)
-    size_mm = float(np.rint(generator.uniform(*_DRAWN_SIZES_MM))) if name in MEASURED_FINDINGS else None
-    return FindingStatement(
-        name, Certainty.PRESENT, _drawn_attributes(kind, generator) if kind else frozenset(), size_mm
-    )
+    size_mm = float(np.rint(generator.uniform(*_DRAWN_SIZES_MM))) if kind.is_measured else None
+    return FindingStatement(kind.name, Certainty.PRESENT, _drawn_attributes(kind, generator), size_mm)
 
 
 def _drawn_attributes(kind: FindingKind, generator: np.random.Generator) -> frozenset[str]:
     """A side, a lobe of it and a degree at random, as far as the finding can have them."""
     side = _one_of([word for word in SIDES if word in kind.attributes], generator)
-    lobes = [word for word in LOBES if side and word in kind.attributes and word.startswith(side[0])]
+    parts = [word for word in kind.attributes if side and word not in SIDES and word.startswith(side[0])]
     degrees = [word for word in DEGREES if word in kind.attributes]
-    return frozenset((*side, *_one_of(lobes, generator), *_one_of(degrees, generator)))
+    return frozenset((*side, *_one_of(parts, generator), *_one_of(degrees, generator)))
 
 
 def _one_of(words: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:

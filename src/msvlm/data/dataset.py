@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msvlm.batch import FindingTargets, StudyBatch
-from msvlm.data.manifest import ManifestStudy
+from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError, InputMismatchError
-from msvlm.findings import ATTRIBUTES, CHEST_FINDING_NAMES, Certainty, FindingStatement, allowed_attributes
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
 from msvlm.labeling import label_report
-
-_CAN_BE_SAID = {
-    name: np.array([word in allowed_attributes(name) for word in ATTRIBUTES]) for name in CHEST_FINDING_NAMES
-}
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class StudySample:
         statements: what is said of each finding.
         vectors: (slices, tokens, width), what the slice encoder made of them, where a vector store is used.
         regions: (slices, findings, grid rows, grid columns), where the lesions are, findings as in
-            `CHEST_FINDING_NAMES`; None where that is not known.
+            the vocabulary; None where that is not known.
     """
 
     study: ManifestStudy
@@ -109,6 +106,19 @@ class StudyDataset:
         )
 
 
+def check_vocabularies(manifest: Manifest, store: SliceStore, vocabulary: Vocabulary) -> None:
+    """Refuses a manifest or prepared studies with another vocabulary than the model's.
+
+    Raises:
+        InputMismatchError: names both.
+    """
+    for name, own in ((manifest.path.name, manifest.vocabulary), (store.folder.name, store.vocabulary)):
+        if own != vocabulary:
+            raise InputMismatchError(
+                f"{name} has vocabulary {own.name}, but the model has {vocabulary.name}; use a model of that vocabulary"
+            )
+
+
 def batch_indices(studies: int, batch: int, step: int, seed: int) -> NDArray[np.int64]:
     """Which studies step `step`, counted from 0, sees: a function of its arguments alone, so that a run can resume.
 
@@ -122,12 +132,14 @@ def batch_indices(studies: int, batch: int, step: int, seed: int) -> NDArray[np.
 
 def statements_of(study: ManifestStudy) -> tuple[FindingStatement, ...]:
     """What is said of each finding: the truth where it is known, else what the report's words say by rule."""
-    return study.truth if study.truth is not None else _mined(f"{study.findings}\n{study.impression}")
+    if study.truth is not None:
+        return study.truth
+    return _mined(f"{study.findings}\n{study.impression}", study.vocabulary)
 
 
 @lru_cache(maxsize=2**17)
-def _mined(text: str) -> tuple[FindingStatement, ...]:
-    return label_report(text)
+def _mined(text: str, vocabulary: str) -> Statements:
+    return label_report(text, find_vocabulary(vocabulary))
 
 
 def to_study_batch(samples: Sequence[StudySample | PreparedStudy], input_config: InputConfig) -> StudyBatch:
@@ -159,19 +171,19 @@ def to_study_batch(samples: Sequence[StudySample | PreparedStudy], input_config:
     )
 
 
-def to_finding_targets(samples: Sequence[StudySample], names: Sequence[str]) -> FindingTargets:
+def to_finding_targets(samples: Sequence[StudySample], vocabulary: Vocabulary) -> FindingTargets:
     """What is known of the named findings in each sample. A finding called possible counts as present."""
-    shape = (len(samples), len(names))
+    shape = (len(samples), len(vocabulary.findings))
     presence, sizes_mm = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
-    attributes = np.full((*shape, len(ATTRIBUTES)), np.nan, np.float32)
+    attributes = np.full((*shape, len(vocabulary.attributes)), np.nan, np.float32)
     has_regions = np.zeros(shape, dtype=bool)
     for row, sample in enumerate(samples):
         said = {statement.name: statement for statement in sample.statements}
-        for column, name in enumerate(names):
-            if name not in said:
+        for column, name in enumerate(vocabulary.names):
+            if name not in said or said[name].certainty is Certainty.UNKNOWN:
                 continue
             statement = said[name]
-            is_there = statement.certainty is not Certainty.ABSENT
+            is_there = statement.certainty.is_positive
             presence[row, column] = is_there
             # Data sets mask some findings only: one that is stated and not masked lies somewhere, nobody knows where.
             masks = sample.study.masks
@@ -179,13 +191,13 @@ def to_finding_targets(samples: Sequence[StudySample], names: Sequence[str]) -> 
                 not is_there or (masks is not None and name in masks.findings)
             )
             if is_there:
-                attributes[row, column] = _attribute_targets(statement)
+                attributes[row, column] = _attribute_targets(statement, vocabulary)
                 sizes_mm[row, column] = np.nan if statement.size_mm is None else statement.size_mm
     return FindingTargets(
         presence=torch.from_numpy(presence),
         attributes=torch.from_numpy(attributes),
         sizes_mm=torch.from_numpy(sizes_mm),
-        regions=_regions(samples, names),
+        regions=_regions(samples, vocabulary),
         has_regions=torch.from_numpy(has_regions),
     )
 
@@ -230,13 +242,16 @@ def _channels(prepared: PreparedStudy, input_config: InputConfig) -> list[NDArra
     return [to_channels(series, input_config) for series in prepared.series]
 
 
-def _attribute_targets(statement: FindingStatement) -> NDArray[np.float32]:
-    stated = np.array([word in statement.attributes for word in ATTRIBUTES], dtype=np.float32)
-    return np.where(_CAN_BE_SAID.get(statement.name, False), stated, np.float32(np.nan))
+def _attribute_targets(statement: FindingStatement, vocabulary: Vocabulary) -> NDArray[np.float32]:
+    allowed = vocabulary.kind(statement.name).attributes
+    return np.array(
+        [float(word in statement.attributes) if word in allowed else np.nan for word in vocabulary.attributes],
+        dtype=np.float32,
+    )
 
 
 def _regions(
-    samples: Sequence[StudySample], names: Sequence[str]
+    samples: Sequence[StudySample], vocabulary: Vocabulary
 ) -> Bool[Tensor, "slices findings grid_rows grid_columns"] | None:
     """The regions of all slices of the batch, all False for a study whose masks are not known."""
     grids = {sample.regions.shape[2:] for sample in samples if sample.regions is not None}
@@ -244,13 +259,12 @@ def _regions(
         return None
     if len(grids) > 1:
         raise DataError(f"samples with region grids {sorted(grids)}; one grid is wanted for all")
-    regions = np.zeros((sum(len(sample.slices) for sample in samples), len(names), *grids.pop()), dtype=bool)
-    columns = [column for column, name in enumerate(names) if name in CHEST_FINDING_NAMES]
-    stored = [CHEST_FINDING_NAMES.index(names[column]) for column in columns]
+    shape = (sum(len(sample.slices) for sample in samples), len(vocabulary.findings), *grids.pop())
+    regions = np.zeros(shape, dtype=bool)
     start = 0
     for sample in samples:
         end = start + len(sample.slices)
         if sample.regions is not None:
-            regions[start:end, columns] = sample.regions[:, stored]
+            regions[start:end] = sample.regions
         start = end
     return torch.from_numpy(regions)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from cattrs.gen import make_dict_unstructure_fn, override
 
 from msvlm.errors import DataError
 from msvlm.files import write_file
-from msvlm.findings import Certainty, FindingStatement
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Vocabulary
 
 SPLITS = ("train", "validation", "test")
 _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,8 +43,10 @@ class ManifestStudy:
         split: one of `SPLITS`.
         series: paths for `read_study`, relative to the manifest: a folder, or files.
         findings, impression: the report's two sections; either may be empty.
-        truth: what is known of the findings beside the report, as in synthetic studies; None where nothing is.
+        truth: what is known of the findings beside the report, as in synthetic studies; findings without a statement
+            are unknown. None: the findings are read from the report, and those it does not mention are absent.
         masks: where the lesions are, where that is known.
+        vocabulary: name of the vocabulary of its findings; all studies of a manifest have the same.
     """
 
     key: str
@@ -53,9 +57,14 @@ class ManifestStudy:
     impression: str = ""
     truth: tuple[FindingStatement, ...] | None = None
     masks: LesionMasks | None = None
+    vocabulary: str = CHEST.name
 
     def __post_init__(self) -> None:
         check_key(self.key)
+        names = find_vocabulary(self.vocabulary).names
+        stated = [item.name for item in self.truth or ()] + list(self.masks.findings if self.masks is not None else ())
+        if unknown := sorted(set(stated) - set(names)):
+            raise DataError(f"{self.key}: {', '.join(unknown)} not in vocabulary {self.vocabulary}")
         if self.split not in SPLITS:
             raise DataError(f"{self.key}: split {self.split!r}; one of {', '.join(SPLITS)} is wanted")
         if not self.series:
@@ -73,6 +82,11 @@ class Manifest:
 
     path: Path
     studies: tuple[ManifestStudy, ...]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of its studies' findings."""
+        return find_vocabulary(self.studies[0].vocabulary)
 
     def split(self, name: str) -> tuple[ManifestStudy, ...]:
         """The studies of one split.
@@ -164,7 +178,10 @@ def check_key(key: str) -> str:
     return key
 
 
-def _check_apart(studies: Iterable[ManifestStudy]) -> None:
+def _check_apart(studies: Sequence[ManifestStudy]) -> None:
+    names = {study.vocabulary for study in studies}
+    if len(names) > 1:
+        raise DataError(f"vocabularies {', '.join(sorted(names))} in one manifest; write one manifest for each")
     keys: set[str] = set()
     first_of: dict[str, ManifestStudy] = {}
     for study in studies:

@@ -7,27 +7,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.errors import DataError
-from msvlm.findings import CHEST_FINDING_NAMES
 from msvlm.imaging.preprocess import InputConfig, mask_regions
 from msvlm.imaging.read import read_study
 from msvlm.study import Series, Study
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 _TOLERANCE_VOXELS = 1.0
 """How far outside the masks the centres of the first series' slices may lie."""
 
 
 def lesion_regions(
-    study: Study, masks_path: Path, findings: Sequence[str], input_config: InputConfig, region_grid: tuple[int, int]
+    study: Study,
+    masks_path: Path,
+    findings: Sequence[str],
+    vocabulary: Vocabulary,
+    input_config: InputConfig,
+    region_grid: tuple[int, int],
 ) -> NDArray[np.bool_]:
     """(slices, findings, grid rows, grid columns): the cells that the lesions of each finding touch.
 
-    Slices are those of all series in the order of `prepare_study`, findings those of `CHEST_FINDING_NAMES`. The label
+    Slices are those of all series in the order of `prepare_study`, findings those of the vocabulary. The label
     volume is laid over every series by its place in the patient, nearest voxel.
 
     Args:
         study: the study whose lesions they are.
         masks_path: a NIfTI label volume; value i + 1 is a lesion of `findings[i]`.
         findings: names of findings, one for each value.
+        vocabulary: of the findings.
         input_config, region_grid: as the model wants them.
 
     Raises:
@@ -35,9 +41,9 @@ def lesion_regions(
             cover the first series.
         StudyError: the volume cannot be read.
     """
-    unknown = sorted(set(findings) - set(CHEST_FINDING_NAMES))
+    unknown = sorted(set(findings) - set(vocabulary.names))
     if unknown:
-        raise DataError(f"{study.key}: masks of {', '.join(unknown)}; names of CHEST_FINDING_NAMES are wanted")
+        raise DataError(f"{study.key}: masks of {', '.join(unknown)}; not in vocabulary {vocabulary.name}")
     masks = read_study(masks_path).series[0]
     values = np.unique(masks.voxels)
     if not np.isin(values, np.arange(len(findings) + 1)).all():
@@ -50,12 +56,12 @@ def lesion_regions(
     regions = []
     for series in study.series:
         labels = _laid_over(masks, series)
-        touched = np.zeros((len(labels), len(CHEST_FINDING_NAMES), *region_grid), dtype=bool)
+        touched = np.zeros((len(labels), len(vocabulary.findings), *region_grid), dtype=bool)
         for finding in set(findings):
             is_finding = np.array([False, *(name == finding for name in findings)])
             mask = is_finding[labels]
             if mask.any():
-                touched[:, CHEST_FINDING_NAMES.index(finding)] = mask_regions(series, mask, input_config, region_grid)
+                touched[:, vocabulary.names.index(finding)] = mask_regions(series, mask, input_config, region_grid)
         regions.append(touched)
     return np.concatenate(regions)
 

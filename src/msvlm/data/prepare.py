@@ -7,6 +7,7 @@ from pathlib import Path
 from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.masks import lesion_regions
 from msvlm.data.slice_store import SliceStore
+from msvlm.errors import InputMismatchError
 from msvlm.imaging.preprocess import prepare_study
 from msvlm.imaging.read import read_study
 from msvlm.processes import run_jobs
@@ -50,6 +51,11 @@ def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -
     It may be stopped anywhere, killed too, and goes on where it was. A study that fails is named and does not stop the
     others; the next call tries it again.
     """
+    if manifest.vocabulary != store.vocabulary:
+        raise InputMismatchError(
+            f"{manifest.path.name} has vocabulary {manifest.vocabulary.name}, but {store.folder.name} is prepared for "
+            f"{store.vocabulary.name}; name another folder, or a model of that vocabulary"
+        )
     store.remove_leftovers()
     missing = [_job(manifest, study) for study in manifest.studies if study.key not in store]
     outcomes = {each.job.key: each for each in run_jobs(partial(_prepare_one, store), missing, workers, "prepare")}
@@ -85,7 +91,9 @@ def _prepare_one(store: SliceStore, job: _Job) -> PreparedNotes:
     study = read_study(job.series_paths, job.key)
     regions = None
     if job.masks_path is not None:
-        regions = lesion_regions(study, job.masks_path, job.masks_findings, store.input_config, store.region_grid)
+        regions = lesion_regions(
+            study, job.masks_path, job.masks_findings, store.vocabulary, store.input_config, store.region_grid
+        )
     store.write(prepare_study(study, store.input_config), regions)
     notes = tuple(f"{series.key}: {note}" for series in study.series for note in series.notes)
     return PreparedNotes(job.key, study.left_out, notes)

@@ -14,6 +14,8 @@ from msvlm.errors import DataError, InputMismatchError
 from msvlm.files import new_folder, remove_leftovers, write_file
 from msvlm.imaging.preprocess import InputConfig, PreparedSeries, PreparedStudy
 from msvlm.study import Modality
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 _HEADER = "prepared.json"
 _STUDIES = "studies"
@@ -49,25 +51,33 @@ class SliceStore:
 
     Attributes:
         folder: folder of the store.
+        vocabulary: of the findings whose lesions are stored.
         input_config: preprocessing of the slices.
         region_grid: rows and columns of the grid of lesion regions; (1, 1) stores only which slices have lesions.
     """
 
     folder: Path
+    vocabulary: Vocabulary
     input_config: InputConfig
     region_grid: tuple[int, int]
 
     @classmethod
-    def create(cls, folder: Path, input_config: InputConfig, region_grid: tuple[int, int]) -> "SliceStore":
+    def create(
+        cls, folder: Path, vocabulary: Vocabulary, input_config: InputConfig, region_grid: tuple[int, int]
+    ) -> "SliceStore":
         """Opens the store in a folder; creates it if the folder has none. A region grid of (0, 0) becomes (1, 1).
 
         Raises:
             InputMismatchError: the store was prepared with another configuration; each difference is named.
         """
-        wanted = cls(folder, input_config, (max(1, region_grid[0]), max(1, region_grid[1])))
+        wanted = cls(folder, vocabulary, input_config, (max(1, region_grid[0]), max(1, region_grid[1])))
         if not (folder / _HEADER).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            header = {"input_config": cattrs.unstructure(input_config), "region_grid": wanted.region_grid}
+            header = {
+                "vocabulary": vocabulary.name,
+                "input_config": cattrs.unstructure(input_config),
+                "region_grid": wanted.region_grid,
+            }
             write_file(folder / _HEADER, json.dumps(header, indent=2))
         found = cls.open(folder)
         differences = [
@@ -75,6 +85,8 @@ class SliceStore:
             for field in fields(InputConfig)
             if getattr(found.input_config, field.name) != getattr(input_config, field.name)
         ]
+        if found.vocabulary != vocabulary:
+            differences.append(f"vocabulary {found.vocabulary.name}, wanted {vocabulary.name}")
         if found.region_grid != wanted.region_grid:
             differences.append(f"region_grid {found.region_grid}, wanted {wanted.region_grid}")
         if differences:
@@ -94,7 +106,8 @@ class SliceStore:
             raise DataError(f"{folder.name} holds no prepared studies; make them with `msvlm prepare`")
         header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
         rows, columns = header["region_grid"]
-        return cls(folder, cattrs.structure(header["input_config"], InputConfig), (rows, columns))
+        input_config = cattrs.structure(header["input_config"], InputConfig)
+        return cls(folder, find_vocabulary(header["vocabulary"]), input_config, (rows, columns))
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).is_dir()
@@ -109,7 +122,7 @@ class SliceStore:
         Args:
             prepared: the study, prepared with this store's `input_config`.
             regions: (slices, findings, grid rows, grid columns): the cells that lesions cover, slices numbered over
-                all series in order, findings as in `CHEST_FINDING_NAMES`; None if lesions are unknown.
+                all series in order, findings as in the vocabulary; None if lesions are unknown.
 
         Raises:
             DataError: the study has no slice, or `regions` has the wrong shape.
@@ -225,11 +238,9 @@ class SliceStore:
                     f"{prepared.key}: slices of {series.intensities.shape[1:]} pixels, wanted {grid}; prepare the "
                     "study with the store's input_config"
                 )
-        if regions is not None and (regions.shape[0], *regions.shape[2:]) != (header.slices, *self.region_grid):
-            raise DataError(
-                f"{prepared.key}: regions of shape {regions.shape} for {header.slices} slices on a grid of "
-                f"{self.region_grid}"
-            )
+        wanted = (header.slices, len(self.vocabulary.findings), *self.region_grid)
+        if regions is not None and regions.shape != wanted:
+            raise DataError(f"{prepared.key}: regions of shape {regions.shape}, wanted {wanted}")
 
 
 def _check_slices(key: str, slices: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from msvlm.batch import TextBatch
 from msvlm.data.cues import write_cues
 from msvlm.errors import ConfigError, DataError, ModelError
-from msvlm.findings import CHEST_FINDINGS, Certainty, FindingStatement, Statements
 from msvlm.labeling import label_sentence, split_sentences
+from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements, Vocabulary
 
 VISUAL_TOKEN = "<visual>"
 """Stands in a prompt where one visual token is spliced in."""
@@ -57,7 +57,7 @@ class DraftSentence:
     @property
     def positive_statements(self) -> Statements:
         """The findings that it calls present or possible."""
-        return tuple(item for item in self.statements if item.certainty is not Certainty.ABSENT)
+        return tuple(item for item in self.statements if item.certainty.is_positive)
 
 
 class ReportText:
@@ -69,11 +69,12 @@ class ReportText:
     Attributes:
         tokenizer: a fast Hugging Face tokenizer.
         visual_tokens: how many visual tokens stand before each report.
+        vocabulary: of the findings.
         visual_token_id: the placeholder of each of them.
         end_token_id: ends each report.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, visual_tokens: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, visual_tokens: int, vocabulary: Vocabulary) -> None:
         if not tokenizer.is_fast:
             raise ModelError("the tokenizer has no fast form (tokenizer.json); sentences cannot be found in its tokens")
         if tokenizer.eos_token_id is None:
@@ -81,11 +82,12 @@ class ReportText:
         tokenizer.add_tokens([AddedToken(VISUAL_TOKEN, special=True, normalized=False)], special_tokens=True)
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
+        self.vocabulary = vocabulary
         self.visual_token_id = tokenizer.get_added_vocab()[VISUAL_TOKEN]
         self.end_token_id = int(tokenizer.eos_token_id)
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path, visual_tokens: int) -> "ReportText":
+    def from_pretrained(cls, name_or_folder: str | Path, visual_tokens: int, vocabulary: Vocabulary) -> "ReportText":
         """Around a saved tokenizer: a folder, or a name on the hub.
 
         Raises:
@@ -97,7 +99,7 @@ class ReportText:
             raise ModelError(f"no tokenizer in {Path(name_or_folder).name}: {error}") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ModelError(f"the tokenizer of {Path(name_or_folder).name} has no fast form (tokenizer.json)")
-        return cls(tokenizer, visual_tokens)
+        return cls(tokenizer, visual_tokens, vocabulary)
 
     def training_batch(self, cues: Sequence[str], reports: Sequence[str]) -> TextBatch:
         """Prompts followed by their reports, padded on the right; labels on reports and end tokens only.
@@ -152,7 +154,7 @@ class ReportText:
                 start = report.index(sentence, start)
                 inside = np.nonzero((offsets[:, 1] > start) & (offsets[:, 0] < start + len(sentence)))[0]
                 first_token, end_token = int(inside[0]), int(inside[-1]) + 1
-                statements = label_sentence(sentence)
+                statements = label_sentence(sentence, self.vocabulary)
                 sentences.append(DraftSentence(sentence, part.section, first_token, end_token, statements))
                 start += len(sentence)
         return tuple(sentences)
@@ -181,7 +183,9 @@ class ReportText:
         return [*([] if begin is None else [int(begin)]), *tokens]
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: Vocabulary, vocabulary_size: int = 2048
+) -> PreTrainedTokenizerFast:
     """A tokenizer for reports such as these: byte pairs within words, numbers digit by digit, nothing lost.
 
     Any text is told, those with unseen words in more tokens; `decode(encode(text))` is the text. Cues are learned too.
@@ -191,14 +195,16 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedT
         DataError: there are no texts.
     """
     least = _BYTES + len(_SPECIAL_TOKENS)
-    if vocabulary < least:
-        raise ConfigError(f"a vocabulary of {vocabulary} tokens; {least} at least, for the bytes and special tokens")
+    if vocabulary_size < least:
+        raise ConfigError(
+            f"a vocabulary of {vocabulary_size} tokens; {least} at least, for the bytes and special tokens"
+        )
     reports = [text for text in texts if text]
     if not reports:
         raise DataError("no report to train a tokenizer on; name a manifest whose studies have reports")
     every_cue = [
-        write_cues([FindingStatement(kind.name, Certainty.PRESENT, frozenset(kind.attributes), 10.0)])
-        for kind in CHEST_FINDINGS
+        write_cues([FindingStatement(kind.name, Certainty.PRESENT, frozenset(kind.attributes), 10.0)], vocabulary)
+        for kind in vocabulary.findings
     ]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -206,7 +212,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> PreTrainedT
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocabulary_size,
         special_tokens=list(_SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

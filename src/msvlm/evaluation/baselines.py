@@ -16,7 +16,8 @@ from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import join_report
 from msvlm.errors import DataError
-from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, presence_matrix
+from msvlm.evaluation.bootstrap import ratio
+from msvlm.evaluation.finding_metrics import Truth, area_under_curve, best_thresholds, truth_matrix
 from msvlm.evaluation.systems import (
     ALL_NEGATIVE,
     ALL_POSITIVE,
@@ -27,7 +28,7 @@ from msvlm.evaluation.systems import (
 )
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
 from msvlm.study import LeftOut
-from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 CELL_GRID = (6, 8)
 """Cells of a slice, rows and columns."""
@@ -36,22 +37,24 @@ ZONES = 5
 RIDGE_PENALTIES = (10.0, 100.0, 1000.0, 10000.0, 100000.0)
 
 
-def trivial_systems(manifest: Manifest, studies: int) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
+def trivial_systems(
+    manifest: Manifest, studies: int, vocabulary: Vocabulary
+) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
     """Returns all negative, all positive and the commonest training report, for a number of studies.
 
     The second value names the system that is left out, with the reason.
     """
-    nothing = np.zeros((studies, len(CHEST.names)), dtype=bool)
+    nothing = np.zeros((studies, len(vocabulary.findings)), dtype=bool)
     outputs = [SystemOutput(ALL_NEGATIVE, nothing), SystemOutput(ALL_POSITIVE, ~nothing)]
     training = _split(manifest, "train")
     if not training:
         return outputs, (LeftOut(COMMONEST_REPORT, "the manifest has no training study"),)
     commonest = commonest_report([join_report(study.findings, study.impression) for study in training])
-    return [*outputs, output_of_texts(COMMONEST_REPORT, (commonest,) * studies)], ()
+    return [*outputs, output_of_texts(COMMONEST_REPORT, (commonest,) * studies, vocabulary)], ()
 
 
 def ridge_system(
-    manifest: Manifest, store: SliceStore, studies: Sequence[ManifestStudy]
+    manifest: Manifest, store: SliceStore, studies: Sequence[ManifestStudy], vocabulary: Vocabulary
 ) -> tuple[list[SystemOutput], tuple[LeftOut, ...]]:
     """Returns the HU ridge; without prepared training and validation studies names it as left out, with the reason."""
     training, validation = (
@@ -60,8 +63,8 @@ def ridge_system(
     if not training or not validation:
         counts = f"{len(training)} training and {len(validation)} validation studies are prepared"
         return [], (LeftOut(HU_RIDGE, f"{counts}; it needs both"),)
-    ridge = fit_hu_ridge(_ridge_data(training, store), _ridge_data(validation, store))
-    features = _ridge_data(studies, store).features
+    ridge = fit_hu_ridge(*(_ridge_data(split, store, vocabulary) for split in (training, validation)))
+    features = _ridge_data(studies, store, vocabulary).features
     return [SystemOutput(HU_RIDGE, ridge.predict(features), scores=ridge.scores(features))], ()
 
 
@@ -140,7 +143,7 @@ class RidgeData:
     """Features (studies, features) and ground truth (studies, findings)."""
 
     features: NDArray[np.float32]
-    presence: NDArray[np.bool_]
+    truth: Truth
 
 
 def fit_hu_ridge(training: RidgeData, validation: RidgeData) -> HuRidge:
@@ -152,24 +155,27 @@ def fit_hu_ridge(training: RidgeData, validation: RidgeData) -> HuRidge:
         )
     features = validation.features.astype(np.float64)
     areas = [
-        np.nan_to_num(area_under_curve(validation.presence, _fit_ridge(training, penalty).predict(features)))
+        np.nan_to_num(area_under_curve(validation.truth, _fit_ridge(training, penalty).predict(features)))
         for penalty in RIDGE_PENALTIES
     ]
     model = _fit_ridge(training, np.array(RIDGE_PENALTIES)[np.array(areas).argmax(0)])
-    return HuRidge(model, best_thresholds(validation.presence, model.predict(features)))
+    return HuRidge(model, best_thresholds(validation.truth, model.predict(features)))
 
 
 def _fit_ridge(training: RidgeData, penalty: float | NDArray[np.float64]) -> Pipeline:
-    """Fits with one penalty, or with one for each finding."""
+    """Fits with one penalty, or with one for each finding; unknown truth counts as the share of positives."""
+    truth = training.truth.astype(np.float64)
+    is_known = ~np.isnan(truth)
+    shares = ratio(np.where(is_known, truth, 0.0).sum(0), is_known.sum(0))
     return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(
-        training.features.astype(np.float64), training.presence.astype(np.float64)
+        training.features.astype(np.float64), np.where(is_known, truth, shares)
     )
 
 
-def _ridge_data(studies: Sequence[ManifestStudy], store: SliceStore) -> RidgeData:
+def _ridge_data(studies: Sequence[ManifestStudy], store: SliceStore, vocabulary: Vocabulary) -> RidgeData:
     progress = tqdm(studies, desc="HU statistics", unit="study", disable=None)
     features = np.stack([hu_statistics(store.read(study.key), store.input_config) for study in progress])
-    return RidgeData(features, presence_matrix([statements_of(study) for study in studies]))
+    return RidgeData(features, truth_matrix([statements_of(study) for study in studies], vocabulary))
 
 
 def _split(manifest: Manifest, split: str) -> tuple[ManifestStudy, ...]:

@@ -115,7 +115,7 @@ def f1_of_samples(
 
 def paired_difference(
     other_model: str,
-    positives: NDArray[np.bool_],
+    truth: NDArray[np.bool_] | NDArray[np.floating],
     predicted: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     patients: Sequence[str],
     bootstrap: PatientBootstrap,
@@ -124,14 +124,17 @@ def paired_difference(
 
     Args:
         other_model: name of the second model.
-        positives: (studies, findings), the ground truth.
+        truth: (studies, findings), the ground truth: 1, 0, or NaN where it is unknown.
         predicted: (studies, findings) of this model and of the other.
         patients: of each study; the two predictions of all studies of a patient are swapped together.
         bootstrap: of the same studies.
     """
+    is_known = ~np.isnan(truth)
+    scored = is_known.any(0)
+    positives, predictions = (truth == 1)[:, scored], [(one & is_known)[:, scored] for one in predicted]
     pair = _Pair(
-        *((positives & one).astype(float) for one in predicted),
-        *(one.astype(float) + positives for one in predicted),
+        *((positives & one).astype(float) for one in predictions),
+        *(one.astype(float) + positives for one in predictions),
     )
     difference = bootstrap.estimate(pair.difference)
     assert difference is not None

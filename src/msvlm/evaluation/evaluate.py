@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msvlm.data.dataset import StudyDataset, statements_of
+from msvlm.data.dataset import StudyDataset, check_vocabularies, statements_of
 from msvlm.data.manifest import ManifestStudy, read_manifest
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import join_report
@@ -17,7 +17,7 @@ from msvlm.errors import ConfigError, DataError, MetricError
 from msvlm.evaluation.baselines import ridge_system, studies_of_other_patients, trivial_systems
 from msvlm.evaluation.bootstrap import PairedDifference, PatientBootstrap, paired_difference
 from msvlm.evaluation.evidence_metrics import score_evidence
-from msvlm.evaluation.finding_metrics import presence_matrix
+from msvlm.evaluation.finding_metrics import presence_matrix, truth_matrix
 from msvlm.evaluation.model_outputs import run_model
 from msvlm.evaluation.plot import draw_scores
 from msvlm.evaluation.saved_reports import (
@@ -37,7 +37,7 @@ from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
 from msvlm.study import LeftOut
-from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 EVIDENCE_STUDIES = 50
 """Computing the evidence of a study takes longer than drafting it."""
@@ -84,32 +84,38 @@ def evaluate(
     store = SliceStore.open(prepared)
     other = read_saved_evaluation(against) if against is not None else None
     reporter = Reporter.from_pretrained(model)
+    vocabulary = reporter.model.vocabulary
     check_input(reporter.model.config, store.input_config)
+    check_vocabularies(listed, store, vocabulary)
     vector_store = VectorStore.open(vectors, vectors_hash(reporter.model)) if vectors else None
     studies, reconstructions = keep_one_reconstruction([study for study in chosen if study.key in store])
     if not studies:
         raise DataError(f"none of {len(chosen)} {split} studies is prepared; run `msvlm prepare` on this manifest")
-    other = _match(other, studies) if other is not None else None
+    other = _match(other, studies, vocabulary) if other is not None else None
     outputs = run_model(reporter, StudyDataset(studies, store, vector_store), evidence_studies)
     patients = [study.patient for study in studies]
     others, no_others = _others(patients)
     references = References(
+        vocabulary=vocabulary,
         truth=tuple(statements_of(study) for study in studies),
         reports=tuple(_reference_report(study) for study in studies),
         bootstrap=PatientBootstrap.of(patients),
     )
-    reports = _saved_reports(studies, outputs.texts, outputs.blind_texts)
-    trivial, no_commonest = trivial_systems(listed, len(studies))
-    ridge, no_ridge = ridge_system(listed, store, studies)
+    reports = _saved_reports(studies, vocabulary, outputs.texts, outputs.blind_texts)
+    trivial, no_commonest = trivial_systems(listed, len(studies), vocabulary)
+    ridge, no_ridge = ridge_system(listed, store, studies, vocabulary)
     evaluation = Evaluation(
         model=reporter.name,
+        vocabulary=vocabulary.name,
         split=split,
         studies=len(studies),
         patients=len(set(patients)),
         systems=tuple(score_system(system, references) for system in outputs.systems(others) + trivial + ridge),
-        evidence=score_evidence(outputs.top_slices, [patients[index] for index in outputs.evidence_studies]),
+        evidence=score_evidence(
+            outputs.top_slices, [patients[index] for index in outputs.evidence_studies], vocabulary
+        ),
         calibration=outputs.calibration(references.truth),
-        against=_compare(reports, other, references.bootstrap) if other is not None else None,
+        against=_compare(reports, other, references) if other is not None else None,
         not_prepared=tuple(study.key for study in chosen if study.key not in store),
         reconstructions=reconstructions,
         outside=outputs.outside,
@@ -150,36 +156,38 @@ def _reference_report(study: ManifestStudy) -> str:
 
 
 def _saved_reports(
-    studies: Sequence[ManifestStudy], texts: Sequence[str], blind_texts: Sequence[str]
+    studies: Sequence[ManifestStudy], vocabulary: Vocabulary, texts: Sequence[str], blind_texts: Sequence[str]
 ) -> tuple[SavedReport, ...]:
-    presence = presence_matrix([statements_of(study) for study in studies])
+    truth = truth_matrix([statements_of(study) for study in studies], vocabulary)
     return tuple(
         SavedReport(
             key=study.key,
             patient=study.patient,
-            true_findings=tuple(name for name, is_true in zip(CHEST.names, row, strict=True) if is_true),
+            true_findings=tuple(name for name, value in zip(vocabulary.names, row, strict=True) if value == 1.0),
+            unknown_findings=tuple(name for name, value in zip(vocabulary.names, row, strict=True) if np.isnan(value)),
             true=_reference_report(study),
             generated=text,
             without_image=blind,
         )
-        for study, row, text, blind in zip(studies, presence, texts, blind_texts, strict=True)
+        for study, row, text, blind in zip(studies, truth, texts, blind_texts, strict=True)
     )
 
 
-def _match(other: SavedEvaluation, studies: Sequence[ManifestStudy]) -> SavedEvaluation:
+def _match(other: SavedEvaluation, studies: Sequence[ManifestStudy], vocabulary: Vocabulary) -> SavedEvaluation:
     """Returns the other evaluation in the order of these studies; refuses other studies before anything is drafted."""
     no_texts = [""] * len(studies)
-    return replace(other, reports=match_studies(_saved_reports(studies, no_texts, no_texts), other.reports))
+    return replace(other, reports=match_studies(_saved_reports(studies, vocabulary, no_texts, no_texts), other.reports))
 
 
-def _compare(own: Sequence[SavedReport], other: SavedEvaluation, bootstrap: PatientBootstrap) -> PairedDifference:
+def _compare(own: Sequence[SavedReport], other: SavedEvaluation, references: References) -> PairedDifference:
     """Returns the paired test of two models' reports, both labelled by the present rules."""
-    positives = np.array([[name in report.true_findings for name in CHEST.names] for report in own])
+    vocabulary = references.vocabulary
     predicted, other_predicted = (
-        presence_matrix([label_report(report.generated) for report in reports]) for reports in (own, other.reports)
+        presence_matrix([label_report(report.generated, vocabulary) for report in reports], vocabulary)
+        for reports in (own, other.reports)
     )
-    patients = [report.patient for report in own]
-    return paired_difference(other.model, positives, (predicted, other_predicted), patients, bootstrap)
+    truth, patients = truth_matrix(references.truth, vocabulary), [report.patient for report in own]
+    return paired_difference(other.model, truth, (predicted, other_predicted), patients, references.bootstrap)
 
 
 def _others(patients: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[LeftOut, ...]]:

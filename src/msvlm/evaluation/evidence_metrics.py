@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import Estimate, PatientBootstrap
 from msvlm.reporting.evidence import SentenceEvidence
-from msvlm.vocabulary.chest import CHEST
-from msvlm.vocabulary.vocabulary import Certainty, Statements
+from msvlm.vocabulary.vocabulary import Statements, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,16 @@ class EvidenceScores:
 
 
 def top_slices(
-    sentences: Sequence[SentenceEvidence], truth: Statements, regions: NDArray[np.bool_]
+    sentences: Sequence[SentenceEvidence], truth: Statements, regions: NDArray[np.bool_], vocabulary: Vocabulary
 ) -> tuple[TopSlice, ...]:
     """Returns one for each focal finding that a sentence correctly states.
 
     `regions` (slices, findings, grid rows, grid columns) marks the study's lesions; slices are numbered as in the
     sentences' evidence.
     """
-    present = {item.name for item in truth if item.certainty is not Certainty.ABSENT}
+    present = {item.name for item in truth if item.certainty.is_positive}
     shows_finding = np.asarray(regions.any(axis=(2, 3)))
-    shows = {name: shows_finding[:, column] for column, name in enumerate(CHEST.names)}
+    shows = {name: shows_finding[:, column] for column, name in enumerate(vocabulary.names)}
     return tuple(
         TopSlice(
             item.name,
@@ -75,16 +74,18 @@ def top_slices(
         )
         for found in sentences
         for item in found.sentence.positive_statements
-        if item.name in CHEST.focal_names and item.name in present and shows[item.name].any()
+        if item.name in vocabulary.focal_names and item.name in present and shows[item.name].any()
     )
 
 
-def score_evidence(studies: Sequence[Sequence[TopSlice]], patients: Sequence[str]) -> EvidenceScores | None:
+def score_evidence(
+    studies: Sequence[Sequence[TopSlice]], patients: Sequence[str], vocabulary: Vocabulary
+) -> EvidenceScores | None:
     """Scores the top slices of each study, overall and by finding; None without studies."""
     if not studies:
         return None
     bootstrap = PatientBootstrap.of(patients)
-    shares = {name: _share(studies, name, bootstrap) for name in ("", *CHEST.focal_names)}
+    shares = {name: _share(studies, name, bootstrap) for name in ("", *vocabulary.focal_names)}
     of_findings = tuple(share for name, share in shares.items() if name and share is not None)
     return EvidenceScores(len(studies), shares[""], of_findings)
 

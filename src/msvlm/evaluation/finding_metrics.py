@@ -1,6 +1,7 @@
 """Predicted findings against the ground truth: precision, recall, F1, CRG, AUC, and calibration of probabilities.
 
-Studies are the unit, patients the unit of the bootstrap. An uncertain finding counts as present.
+Studies are the unit, patients the unit of the bootstrap. An uncertain finding counts as present. The ground truth is 1,
+0, or NaN where it is unknown; such decisions are left out of every score. `bool` truth has no unknown decisions.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from sklearn.metrics import confusion_matrix_at_thresholds
 
 from msvlm.errors import DataError
 from msvlm.evaluation.bootstrap import CONFIDENCE, Estimate, PatientBootstrap, Weights, f1_of_samples, ratio
-from msvlm.vocabulary.chest import CHEST
-from msvlm.vocabulary.vocabulary import Certainty, Statements
+from msvlm.vocabulary.vocabulary import Certainty, Statements, Vocabulary
+
+Truth = NDArray[np.bool_] | NDArray[np.floating]
+"""Ground truth: 1 present, 0 absent, NaN unknown."""
 
 BINS = 10
 """Bins of a calibration, of equal width."""
@@ -27,6 +30,7 @@ class FindingScore:
         f1_low, f1_high: 95 % interval over patients.
         crg: see `crg_score`; None where no study has the finding, or all have it.
         studies_with: number of studies that have the finding.
+        studies_known: number of studies of which it is known whether they have it.
     """
 
     name: str
@@ -37,11 +41,15 @@ class FindingScore:
     f1_high: float
     crg: float | None
     studies_with: int
+    studies_known: int
 
 
 @dataclass(frozen=True)
 class PresenceScores:
-    """Scores of all findings: unweighted means over findings (macro), and over all decisions pooled (micro, CRG)."""
+    """Scores of all findings: unweighted means over findings (macro), and over all decisions pooled (micro, CRG).
+
+    A finding that is known of no study has no part in the means.
+    """
 
     findings: tuple[FindingScore, ...]
     macro_precision: float
@@ -87,24 +95,25 @@ class Calibration:
     decisions the expected value of a perfect model is above 0.
 
     Attributes:
-        error: over the decisions of all studies and findings.
-        names, errors: of each finding.
+        error: over the decisions of all studies and findings; None where none is known.
+        names, errors: of each finding; None where no decision is known.
         bins: over all decisions.
     """
 
-    error: float
+    error: float | None
     names: tuple[str, ...]
-    errors: tuple[float, ...]
+    errors: tuple[float | None, ...]
     bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """True positives, predicted and positives of each study, (studies, findings) each."""
+    """True positives, predicted, positives and known decisions of each study, (studies, findings) each."""
 
     true_positives: NDArray[np.float64]
     predicted: NDArray[np.float64]
     positives: NDArray[np.float64]
+    known: NDArray[np.float64]
 
     def f1(self, weights: Weights) -> NDArray[np.float64]:
         """Returns (samples, findings)."""
@@ -117,46 +126,53 @@ class _Counts:
 
     def crg(self, weights: Weights) -> NDArray[np.float64]:
         """Returns (samples,), NaN where it is not defined."""
-        hits, stated, positives = (
-            (weights @ part).sum(1) for part in (self.true_positives, self.predicted, self.positives)
-        )
-        return crg_score(hits, stated, positives, weights.sum(1) * self.predicted.shape[1])
+        parts = (self.true_positives, self.predicted, self.positives, self.known)
+        return crg_score(*((weights @ part).sum(1) for part in parts))
 
 
-def presence_matrix(studies: Sequence[Statements], names: Sequence[str] = CHEST.names) -> NDArray[np.bool_]:
+def presence_matrix(studies: Sequence[Statements], vocabulary: Vocabulary) -> NDArray[np.bool_]:
     """Returns which findings are stated as present or uncertain, (studies, findings)."""
-    presence = np.zeros((len(studies), len(names)), dtype=bool)
-    columns = {name: column for column, name in enumerate(names)}
+    return truth_matrix(studies, vocabulary) == 1.0
+
+
+def truth_matrix(studies: Sequence[Statements], vocabulary: Vocabulary) -> NDArray[np.float64]:
+    """Returns the ground truth, (studies, findings): 1, 0, or NaN where a finding is unknown or has no statement."""
+    truth = np.full((len(studies), len(vocabulary.findings)), np.nan)
+    columns = {name: column for column, name in enumerate(vocabulary.names)}
     for study, statements in enumerate(studies):
         for statement in statements:
-            if statement.name in columns and statement.certainty is not Certainty.ABSENT:
-                presence[study, columns[statement.name]] = True
-    return presence
+            if statement.name in columns and statement.certainty is not Certainty.UNKNOWN:
+                truth[study, columns[statement.name]] = statement.certainty.is_positive
+    return truth
 
 
 def score_presence(
-    truth: NDArray[np.bool_],
-    predicted: NDArray[np.bool_],
-    bootstrap: PatientBootstrap,
-    names: Sequence[str] = CHEST.names,
+    truth: Truth, predicted: NDArray[np.bool_], bootstrap: PatientBootstrap, names: Sequence[str]
 ) -> PresenceScores:
     """Scores predictions (studies, findings) against the truth (studies, findings).
 
     Raises:
-        DataError: the shapes differ or do not match `names`, or there are no studies.
+        DataError: the shapes differ or do not match `names`, or there are no studies or no known
+            decision.
     """
     if truth.shape != predicted.shape or truth.ndim != 2 or truth.shape[1] != len(names) or not len(truth):
         raise DataError(
             f"truth of shape {truth.shape} and prediction of shape {predicted.shape}; "
             f"give the same studies by {len(names)} findings in both, and one study at least"
         )
-    counts = _Counts((truth & predicted).astype(float), predicted.astype(float), truth.astype(float))
-    hits, stated, positives = (part.sum(0) for part in (counts.true_positives, counts.predicted, counts.positives))
+    positive, is_known = truth == 1, ~np.isnan(truth)
+    counts = _Counts(
+        *((part & is_known).astype(float) for part in (positive & predicted, predicted, positive, is_known))
+    )
+    hits, stated, positives, known = (
+        part.sum(0) for part in (counts.true_positives, counts.predicted, counts.positives, counts.known)
+    )
+    scored = known > 0
     precision, recall, f1 = ratio(hits, stated), ratio(hits, positives), ratio(2 * hits, stated + positives)
     limits = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(counts.f1(bootstrap.weights), limits, axis=0)
-    crg = crg_score(hits, stated, positives, np.full(len(names), float(len(truth))))
-    macro_f1 = bootstrap.estimate(lambda weights: counts.f1(weights).mean(1))
+    crg = crg_score(hits, stated, positives, known)
+    macro_f1 = bootstrap.estimate(lambda weights: counts.f1(weights)[:, scored].mean(1))
     micro_f1 = bootstrap.estimate(counts.micro_f1)
     assert macro_f1 is not None and micro_f1 is not None
     return PresenceScores(
@@ -170,11 +186,12 @@ def score_presence(
                 f1_high=float(high[i]),
                 crg=None if np.isnan(crg[i]) else float(crg[i]),
                 studies_with=int(positives[i]),
+                studies_known=int(known[i]),
             )
             for i, name in enumerate(names)
         ),
-        macro_precision=float(precision.mean()),
-        macro_recall=float(recall.mean()),
+        macro_precision=float(precision[scored].mean()),
+        macro_recall=float(recall[scored].mean()),
         macro_f1=macro_f1,
         micro_precision=float(ratio(hits.sum(), stated.sum())),
         micro_recall=float(ratio(hits.sum(), positives.sum())),
@@ -213,19 +230,20 @@ def crg_score(
     return np.where(is_defined, ratio(highest, 2 * highest - points), np.nan)
 
 
-def macro_f1(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
+def macro_f1(truth: Truth, predicted: NDArray[np.bool_]) -> float:
     """Returns the unweighted mean of the findings' F1, without an interval."""
-    true_positives, totals = (truth & predicted).sum(0), truth.sum(0) + predicted.sum(0)
-    return float(ratio(2 * true_positives, totals).mean())
+    positive, is_known = truth == 1, ~np.isnan(truth)
+    true_positives, totals = (positive & predicted).sum(0), positive.sum(0) + (predicted & is_known).sum(0)
+    return float(ratio(2 * true_positives, totals)[is_known.any(0)].mean())
 
 
-def area_under_curve(truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> NDArray[np.float64]:
+def area_under_curve(truth: Truth, probability: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the area under the ROC curve of each finding, (findings,); NaN where all studies have the same truth."""
     weights = np.ones((1, len(truth)))
     return np.array([_areas(weights, truth[:, i], probability[:, i])[0] for i in range(truth.shape[1])])
 
 
-def score_auc(truth: NDArray[np.bool_], probability: NDArray[np.floating], bootstrap: PatientBootstrap) -> AucScores:
+def score_auc(truth: Truth, probability: NDArray[np.floating], bootstrap: PatientBootstrap) -> AucScores:
     """Scores probabilities (studies, findings) by the areas under their ROC curves."""
 
     def mean_area(weights: Weights) -> NDArray[np.float64]:
@@ -237,34 +255,36 @@ def score_auc(truth: NDArray[np.bool_], probability: NDArray[np.floating], boots
     return AucScores(tuple(None if np.isnan(area) else float(area) for area in areas), bootstrap.estimate(mean_area))
 
 
-def best_thresholds(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def best_thresholds(truth: Truth, scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the threshold with the highest F1 of each finding, (findings,), midway between two scores.
 
     Where no study has the finding, it is above all scores.
     """
-    thresholds = np.empty(truth.shape[1])
-    for finding in range(truth.shape[1]):
-        _, false_positives, false_negatives, true_positives, cuts = confusion_matrix_at_thresholds(
-            truth[:, finding], scores[:, finding], pos_label=True
-        )
-        f1 = 2 * true_positives / (2 * true_positives + false_positives + false_negatives)
-        best = int(f1.argmax())
-        if not truth[:, finding].any():
-            thresholds[finding] = cuts[0] + 1.0
-        else:
-            thresholds[finding] = (cuts[best] + cuts[best + 1]) / 2 if best + 1 < len(cuts) else cuts[best] - 1.0
-    return thresholds
+    return np.array([_best_threshold(truth[:, i], scores[:, i]) for i in range(truth.shape[1])])
 
 
-def score_calibration(truth: NDArray[np.bool_], probability: NDArray[np.floating], names: Sequence[str]) -> Calibration:
+def _best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
+    """Returns the threshold of one finding from (studies,)."""
+    if not (truth == 1).any():
+        return float(scores.max()) + 1.0
+    is_known = ~np.isnan(truth)
+    _, false_positives, false_negatives, true_positives, cuts = confusion_matrix_at_thresholds(
+        truth[is_known] == 1, scores[is_known], pos_label=True
+    )
+    best = int((2 * true_positives / (2 * true_positives + false_positives + false_negatives)).argmax())
+    return float((cuts[best] + cuts[best + 1]) / 2 if best + 1 < len(cuts) else cuts[best] - 1.0)
+
+
+def score_calibration(truth: Truth, probability: NDArray[np.floating], names: Sequence[str]) -> Calibration:
     """Returns the calibration of probabilities (studies, findings) of the named findings."""
     bins = reliability(truth.ravel(), probability.ravel())
     errors = tuple(_calibration_error(reliability(truth[:, i], probability[:, i])) for i in range(len(names)))
     return Calibration(_calibration_error(bins), tuple(names), errors, bins)
 
 
-def reliability(truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> tuple[ReliabilityBin, ...]:
+def reliability(truth: Truth, probability: NDArray[np.floating]) -> tuple[ReliabilityBin, ...]:
     """Returns the bins of decisions (decisions,)."""
+    truth, probability = truth[~np.isnan(truth)], probability[~np.isnan(truth)]
     bin_index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bin_index, minlength=BINS)
     means, shares = (
@@ -276,20 +296,25 @@ def reliability(truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> 
     )
 
 
-def _calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+def _calibration_error(bins: Sequence[ReliabilityBin]) -> float | None:
     total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.probability - one.share_positive) for one in bins) / max(total, 1)
+    if not total:
+        return None
+    return sum(one.count * abs(one.probability - one.share_positive) for one in bins) / total
 
 
-def _areas(weights: Weights, truth: NDArray[np.bool_], probability: NDArray[np.floating]) -> NDArray[np.float64]:
+def _areas(weights: Weights, truth: Truth, probability: NDArray[np.floating]) -> NDArray[np.float64]:
     """Returns the area of one finding in each sample, (samples,); ties count half.
 
     Equal to `sklearn.metrics.roc_auc_score` with sample weights, but for all samples at once.
     """
     order = np.argsort(probability, kind="stable")
+    order = order[~np.isnan(truth[order])]
+    if not len(order):
+        return np.full(len(weights), np.nan)
     ranked = probability[order]
     starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
-    sampled, is_positive = weights[:, order], truth[order]
+    sampled, is_positive = weights[:, order], truth[order] == 1
     positives = np.add.reduceat(sampled * is_positive, starts, axis=1)
     negatives = np.add.reduceat(sampled * ~is_positive, starts, axis=1)
     pairs_in_order = (positives * (np.cumsum(negatives, axis=1) - negatives / 2)).sum(1)

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import Estimate, PatientBootstrap
-from msvlm.vocabulary.chest import CHEST, LOBES
-from msvlm.vocabulary.vocabulary import SIDES, Certainty, FindingStatement, Statements
+from msvlm.vocabulary.vocabulary import SIDES, FindingStatement, Statements, Vocabulary
 
 TOLERANCE_MM, RELATIVE_TOLERANCE = 2.0, 0.2
 """A stated size is correct within the larger of the two, about the difference between two readers."""
@@ -49,12 +48,16 @@ class DiameterRecall:
 
 
 def score_locations(
-    truth: Sequence[Statements], predicted: Sequence[Statements], bootstrap: PatientBootstrap
+    truth: Sequence[Statements],
+    predicted: Sequence[Statements],
+    bootstrap: PatientBootstrap,
+    vocabulary: Vocabulary,
 ) -> LocationScores:
     """Scores the statements of the same studies, in the same order."""
     pairs = [list(_true_positives(true, stated)) for true, stated in zip(truth, predicted, strict=True)]
     side = [[_same_location(SIDES, *pair) for pair in own if pair[0].attributes & set(SIDES)] for own in pairs]
-    lobe = [[_same_location(LOBES, *pair) for pair in own if pair[0].attributes & set(LOBES)] for own in pairs]
+    parts = vocabulary.parts
+    lobe = [[_same_location(parts, *pair) for pair in own if pair[0].attributes & set(parts)] for own in pairs]
     sized = [[pair for pair in own if pair[0].size_mm is not None] for own in pairs]
     errors_mm = [[error for pair in own if (error := _size_error_mm(*pair)) is not None] for own in sized]
     return LocationScores(
@@ -66,13 +69,13 @@ def score_locations(
 
 
 def nodule_recall(
-    truth: Sequence[Statements], presence: NDArray[np.bool_], bootstrap: PatientBootstrap
+    truth: Sequence[Statements], presence: NDArray[np.bool_], bootstrap: PatientBootstrap, vocabulary: Vocabulary
 ) -> tuple[DiameterRecall, ...]:
     """Returns the recall of each diameter class from predictions (studies, findings); empty without true diameters."""
     diameters_mm = np.array([_nodule_mm(statements) for statements in truth])
     if np.isnan(diameters_mm).all():
         return ()
-    is_predicted = presence[:, CHEST.names.index(NODULE)]
+    is_predicted = presence[:, vocabulary.names.index(NODULE)]
     classes = []
     for from_mm, below_mm in zip(DIAMETERS_MM, DIAMETERS_MM[1:], strict=False):
         in_class = (diameters_mm >= from_mm) & (diameters_mm < below_mm)
@@ -83,9 +86,9 @@ def nodule_recall(
 
 def _true_positives(truth: Statements, predicted: Statements) -> Iterator[tuple[FindingStatement, FindingStatement]]:
     """Yields the true and the predicted statement of each finding that is present in both."""
-    stated = {item.name: item for item in predicted if item.certainty is not Certainty.ABSENT}
+    stated = {item.name: item for item in predicted if item.certainty.is_positive}
     for true in truth:
-        if true.certainty is not Certainty.ABSENT and true.name in stated:
+        if true.certainty.is_positive and true.name in stated:
             yield true, stated[true.name]
 
 
@@ -109,7 +112,7 @@ def _nodule_mm(statements: Statements) -> float:
     sizes = [
         item.size_mm
         for item in statements
-        if item.name == NODULE and item.certainty is not Certainty.ABSENT and item.size_mm is not None
+        if item.name == NODULE and item.certainty.is_positive and item.size_mm is not None
     ]
     return max(sizes, default=np.nan)
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import StudyDataset, StudySample, to_study_batch
 from msvlm.evaluation.evidence_metrics import TopSlice, top_slices
-from msvlm.evaluation.finding_metrics import Calibration, presence_matrix, score_calibration
+from msvlm.evaluation.finding_metrics import Calibration, presence_matrix, score_calibration, truth_matrix
 from msvlm.evaluation.systems import (
     ANOTHER_IMAGE,
     FINDINGS_HEAD,
@@ -24,8 +24,7 @@ from msvlm.reporting.drafting import Draft, draft_reports
 from msvlm.reporting.evidence import find_evidence
 from msvlm.reporting.out_of_domain import summarise
 from msvlm.reporting.reporter import Reporter
-from msvlm.vocabulary.chest import CHEST
-from msvlm.vocabulary.vocabulary import Statements
+from msvlm.vocabulary.vocabulary import Statements, Vocabulary
 
 STUDIES_AT_ONCE = 8
 
@@ -35,17 +34,17 @@ class ModelOutputs:
     """A model's outputs, study by study.
 
     Attributes:
-        names: findings of the head.
+        vocabulary: of the findings.
         texts: the drafts.
         blind_texts: the drafts with every slice masked.
         statements: of the findings head.
-        probabilities: (studies, findings of the head).
+        probabilities: (studies, findings), of the findings head.
         top_slices: the strongest evidence, of some studies with lesion masks.
         evidence_studies: indices of those studies.
         outside: number of studies with a series outside the training domain; None where the model has no record of it.
     """
 
-    names: tuple[str, ...]
+    vocabulary: Vocabulary
     texts: tuple[str, ...]
     blind_texts: tuple[str, ...]
     statements: tuple[Statements, ...]
@@ -59,23 +58,17 @@ class ModelOutputs:
 
         `others` (studies,) is for each study the index of a study of another patient; None leaves that system out.
         """
-        head = SystemOutput(FINDINGS_HEAD, presence_matrix(self.statements), self.statements, scores=self._scores())
-        outputs = [output_of_texts(GENERATED, self.texts), head, output_of_texts(NO_IMAGE, self.blind_texts)]
+        presence = presence_matrix(self.statements, self.vocabulary)
+        texts = {GENERATED: self.texts, NO_IMAGE: self.blind_texts}
         if others is not None:
-            outputs.append(output_of_texts(ANOTHER_IMAGE, [self.texts[other] for other in others]))
-        return outputs
+            texts[ANOTHER_IMAGE] = tuple(self.texts[other] for other in others)
+        generated, *controls = (output_of_texts(name, own, self.vocabulary) for name, own in texts.items())
+        head = SystemOutput(FINDINGS_HEAD, presence, self.statements, scores=self.probabilities)
+        return [generated, head, *controls]
 
     def calibration(self, truth: Sequence[Statements]) -> Calibration:
         """Returns the calibration of the head's probabilities."""
-        return score_calibration(presence_matrix(truth, self.names), self.probabilities, self.names)
-
-    def _scores(self) -> NDArray[np.float32]:
-        """Returns probabilities (studies, 18), 0 for findings that the head does not have."""
-        scores = np.zeros((len(self.texts), len(CHEST.names)), np.float32)
-        for column, name in enumerate(self.names):
-            if name in CHEST.names:
-                scores[:, CHEST.names.index(name)] = self.probabilities[:, column]
-        return scores
+        return score_calibration(truth_matrix(truth, self.vocabulary), self.probabilities, self.vocabulary.names)
 
 
 def run_model(reporter: Reporter, dataset: StudyDataset, evidence_studies: int) -> ModelOutputs:
@@ -98,7 +91,7 @@ def run_model(reporter: Reporter, dataset: StudyDataset, evidence_studies: int) 
         blind_texts += [draft.text for draft in draft_reports(reporter.model, reporter.text, batch, masked)]
         outside += _outside(reporter, batch) if reporter.domain is not None else 0
     return ModelOutputs(
-        names=reporter.model.vocabulary.names,
+        vocabulary=reporter.model.vocabulary,
         texts=tuple(texts),
         blind_texts=tuple(blind_texts),
         statements=tuple(statements),
@@ -125,7 +118,7 @@ def _top_slices(reporter: Reporter, batch: StudyBatch, draft: Draft, sample: Stu
     """Compares the evidence of one study with its lesions."""
     assert sample.regions is not None
     sentences = find_evidence(reporter.model, reporter.text, batch, draft)
-    return top_slices(sentences, sample.statements, sample.regions)
+    return top_slices(sentences, sample.statements, sample.regions, reporter.model.vocabulary)
 
 
 def _outside(reporter: Reporter, batch: StudyBatch) -> int:

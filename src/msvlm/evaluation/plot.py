@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msvlm.errors import MetricError
 from msvlm.evaluation.systems import ALL_POSITIVE, FINDINGS_HEAD, GENERATED, HU_RIDGE
 from msvlm.evaluation.tables import Evaluation
-from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary import find_vocabulary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,10 @@ def draw_scores(evaluation: Evaluation) -> bytes:
         first.barh(row, macro.value, height=0.6, color=_COLOURS.get(system.name, _OTHER_COLOUR))
         _draw_interval(first, row, (macro.value, macro.low, macro.high), "black")
 
-    labels = [f"{CHEST.kind(finding.name).label} ({finding.studies_with})" for finding in findings]
+    labels = [
+        f"{find_vocabulary(evaluation.vocabulary).kind(finding.name).label} ({finding.studies_with})"
+        for finding in findings
+    ]
     _set_up(second, "F1 of each finding (studies with it)", labels)
     for name in (name for name in _MARKERS if name in {system.name for system in systems}):
         scores = evaluation.system(name).presence.findings

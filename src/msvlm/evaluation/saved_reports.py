@@ -18,7 +18,8 @@ class SavedReport:
     """The report of one study.
 
     Attributes:
-        true_findings: names of the findings in the ground truth.
+        true_findings: names of the findings that are present.
+        unknown_findings: names of the findings of which it is not known whether they are present.
         true: the reference report.
         without_image: what the same model writes with every slice masked.
     """
@@ -26,6 +27,7 @@ class SavedReport:
     key: str
     patient: str
     true_findings: tuple[str, ...]
+    unknown_findings: tuple[str, ...]
     true: str
     generated: str
     without_image: str
@@ -83,10 +85,14 @@ def match_studies(own: Sequence[SavedReport], other: Sequence[SavedReport]) -> t
                 f"models are compared on the same studies: {where} {len(missing)} of them ({named}); "
                 "evaluate both on one manifest, split and limit"
             )
-    changed = [report.key for report in own if set(report.true_findings) != set(others[report.key].true_findings)]
+    changed = [report.key for report in own if _truth(report) != _truth(others[report.key])]
     if changed:
         raise DataError(
             f"{len(changed)} studies have another ground truth in the other evaluation "
             f"({', '.join(changed[:_NAMED])}); evaluate that model again"
         )
     return tuple(others[report.key] for report in own)
+
+
+def _truth(report: SavedReport) -> tuple[set[str], set[str]]:
+    return set(report.true_findings), set(report.unknown_findings)

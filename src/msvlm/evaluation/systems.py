@@ -7,12 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
-from msvlm.evaluation.finding_metrics import AucScores, PresenceScores, presence_matrix, score_auc, score_presence
+from msvlm.evaluation.finding_metrics import (
+    AucScores,
+    PresenceScores,
+    presence_matrix,
+    score_auc,
+    score_presence,
+    truth_matrix,
+)
 from msvlm.evaluation.location_metrics import DiameterRecall, LocationScores, nodule_recall, score_locations
 from msvlm.evaluation.text_metrics.bleu_rouge_cider import TextScores, score_texts
 from msvlm.evaluation.text_metrics.diversity import Diversity, score_diversity
 from msvlm.labeling import label_report
-from msvlm.vocabulary.vocabulary import Statements
+from msvlm.vocabulary.vocabulary import Statements, Vocabulary
 
 GENERATED = "generated report"
 FINDINGS_HEAD = "findings head"
@@ -48,11 +55,13 @@ class References:
     """What systems are scored against, study by study.
 
     Attributes:
+        vocabulary: of the findings.
         truth: the ground truth.
         reports: reference reports; empty texts where a study has none.
         bootstrap: of the studies' patients.
     """
 
+    vocabulary: Vocabulary
     truth: tuple[Statements, ...]
     reports: tuple[str, ...]
     bootstrap: PatientBootstrap
@@ -76,32 +85,37 @@ class SystemScores:
     text: TextScores | None = None
 
 
-def output_of_texts(name: str, texts: Sequence[str]) -> SystemOutput:
+def output_of_texts(name: str, texts: Sequence[str], vocabulary: Vocabulary) -> SystemOutput:
     """Returns the output of a system that writes reports, with the findings that the rule labeler reads in them."""
-    statements = tuple(label_report(text) for text in texts)
-    return SystemOutput(name, presence_matrix(statements), statements, tuple(texts))
+    statements = tuple(label_report(text, vocabulary) for text in texts)
+    return SystemOutput(name, presence_matrix(statements, vocabulary), statements, tuple(texts))
 
 
 def score_system(output: SystemOutput, references: References) -> SystemScores:
     """Scores a system on the same studies, in the same order."""
-    truth, bootstrap, texts = presence_matrix(references.truth), references.bootstrap, output.texts
+    vocabulary, bootstrap, texts = references.vocabulary, references.bootstrap, output.texts
+    truth = truth_matrix(references.truth, vocabulary)
     return SystemScores(
         name=output.name,
-        presence=score_presence(truth, output.presence, bootstrap),
+        presence=score_presence(truth, output.presence, bootstrap, vocabulary.names),
         auc=score_auc(truth, output.scores, bootstrap) if output.scores is not None else None,
         locations=(
-            score_locations(references.truth, output.statements, bootstrap) if output.statements is not None else None
+            score_locations(references.truth, output.statements, bootstrap, vocabulary)
+            if output.statements is not None
+            else None
         ),
-        nodules=nodule_recall(references.truth, output.presence, bootstrap),
+        nodules=nodule_recall(references.truth, output.presence, bootstrap, vocabulary),
         diversity=score_diversity(texts, references.reports) if texts is not None else None,
         text=_score_texts(texts, references.reports) if texts is not None else None,
     )
 
 
-def score_reports(texts: Sequence[str], truth: Sequence[Statements], patients: Sequence[str]) -> SystemScores:
+def score_reports(
+    texts: Sequence[str], truth: Sequence[Statements], patients: Sequence[str], vocabulary: Vocabulary
+) -> SystemScores:
     """Scores drafts against the truth of the same studies: findings, locations and diversity."""
-    references = References(tuple(truth), ("",) * len(texts), PatientBootstrap.of(patients))
-    return score_system(output_of_texts(GENERATED, texts), references)
+    references = References(vocabulary, tuple(truth), ("",) * len(texts), PatientBootstrap.of(patients))
+    return score_system(output_of_texts(GENERATED, texts, vocabulary), references)
 
 
 def _score_texts(texts: Sequence[str], reports: Sequence[str]) -> TextScores | None:

@@ -22,7 +22,8 @@ from msvlm.evaluation.systems import (
     SystemScores,
 )
 from msvlm.study import LeftOut
-from msvlm.vocabulary.chest import CHEST
+from msvlm.vocabulary import find_vocabulary
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 _SYSTEM_WIDTHS = (24, 22, 10, 8, 8, 8, 8, 8, 8, 8, 8)
 _INTERVAL_WIDTHS = (24, 13, 13, 13, 13, 13, 13, 13)
@@ -40,6 +41,7 @@ class Evaluation:
 
     Attributes:
         model: name of the model and hash of its weights.
+        vocabulary: name of the vocabulary of the findings.
         systems: the generated reports first.
         evidence: the evidence against lesion masks; None where no study has masks.
         calibration: of the findings head.
@@ -51,6 +53,7 @@ class Evaluation:
     """
 
     model: str
+    vocabulary: str
     split: str
     studies: int
     patients: int
@@ -75,9 +78,9 @@ class Evaluation:
             _system_table(self.systems) + left_out,
             _interval_table(self.systems),
             _text_table(self.systems),
-            _finding_table(self.systems, self.calibration),
+            _finding_table(self.systems, self.calibration, find_vocabulary(self.vocabulary)),
             _nodule_table(self.systems),
-            _evidence_table(self.evidence) if self.evidence is not None else [],
+            _evidence_table(self.evidence, find_vocabulary(self.vocabulary)) if self.evidence is not None else [],
         ]
         return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -90,19 +93,19 @@ class Evaluation:
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n")
         numbers = ("precision", "recall", "f1", "f1_low", "f1_high", "crg", "auc")
-        table.writerow(["system", "finding", "studies_with", *numbers])
+        table.writerow(["system", "finding", "studies_with", "studies_known", *numbers])
         for system in self.systems:
             scores = system.presence
             areas = system.auc.findings if system.auc is not None else (None,) * len(scores.findings)
             for one, area in zip(scores.findings, areas, strict=True):
                 cells = (one.precision, one.recall, one.f1, one.f1_low, one.f1_high, one.crg, area)
-                table.writerow([system.name, one.name, one.studies_with, *map(_csv_cell, cells)])
+                table.writerow([system.name, one.name, one.studies_with, one.studies_known, *map(_csv_cell, cells)])
             macro, micro, crg = scores.macro_f1, scores.micro_f1, scores.crg.value if scores.crg is not None else None
             area = macro_auc.value if (macro_auc := _macro_auc(system)) is not None else None
             means = (scores.macro_precision, scores.macro_recall, macro.value, macro.low, macro.high, None, area)
-            table.writerow([system.name, "macro", self.studies, *map(_csv_cell, means)])
+            table.writerow([system.name, "macro", self.studies, self.studies, *map(_csv_cell, means)])
             pooled = (scores.micro_precision, scores.micro_recall, micro.value, micro.low, micro.high, crg, None)
-            table.writerow([system.name, "micro", self.studies, *map(_csv_cell, pooled)])
+            table.writerow([system.name, "micro", self.studies, self.studies, *map(_csv_cell, pooled)])
         return out.getvalue()
 
 
@@ -182,7 +185,9 @@ def _text_table(systems: Sequence[SystemScores]) -> list[str]:
     return [_line(_TEXT_WIDTHS, heads), *lines] if lines else []
 
 
-def _finding_table(systems: Sequence[SystemScores], calibration: Calibration | None) -> list[str]:
+def _finding_table(
+    systems: Sequence[SystemScores], calibration: Calibration | None, vocabulary: Vocabulary
+) -> list[str]:
     """Returns a line for each finding: the first system, the findings head, and F1 of two baselines."""
     named = {system.name: system for system in systems}
     auc = named[FINDINGS_HEAD].auc if FINDINGS_HEAD in named else None
@@ -192,7 +197,7 @@ def _finding_table(systems: Sequence[SystemScores], calibration: Calibration | N
         f"{'':<45}{f' {systems[0].name} ':-^40} {f' {FINDINGS_HEAD} ':-^20}{'HU':>7}{'all':>7}",
         _line(_FINDING_WIDTHS, heads),
     ]
-    for index, kind in enumerate(CHEST.findings):
+    for index, kind in enumerate(vocabulary.findings):
         own = systems[0].presence.findings[index]
         f1 = {name: system.presence.findings[index].f1 for name, system in named.items()}
         cells = (
@@ -208,8 +213,9 @@ def _finding_table(systems: Sequence[SystemScores], calibration: Calibration | N
         )
         lines.append(_line(_FINDING_WIDTHS, (kind.label, str(own.studies_with), *map(_number, cells))))
     if calibration is not None:
-        mean = sum(calibration.errors) / len(calibration.errors)
-        errors_text = f"mean of the findings {mean:.3f}, all decisions pooled {calibration.error:.3f}"
+        known = [error for error in calibration.errors if error is not None]
+        mean = sum(known) / max(len(known), 1)
+        errors_text = f"mean of the findings {mean:.3f}, all decisions pooled {_number(calibration.error)}"
         lines.append(f"ECE, the calibration error of the findings head: {errors_text}")
     return lines
 
@@ -232,14 +238,14 @@ def _nodule_table(systems: Sequence[SystemScores]) -> list[str]:
     return lines
 
 
-def _evidence_table(evidence: EvidenceScores) -> list[str]:
+def _evidence_table(evidence: EvidenceScores, vocabulary: Vocabulary) -> list[str]:
     """Returns the shares of top slices inside the lesion."""
     title = f"top slice inside the lesion, {evidence.studies} studies with masks"
     if evidence.overall is None:
         return [f"{title}: no report correctly states a focal finding"]
     lines = [title, _line(_EVIDENCE_WIDTHS, ("finding", "statements", "share (95 %)", "chance"))]
     for share in (evidence.overall, *evidence.findings):
-        name = CHEST.kind(share.finding).label if share.finding else "all focal findings"
+        name = vocabulary.kind(share.finding).label if share.finding else "all focal findings"
         count = f"{round(share.inside.value * share.inside.count)} of {share.inside.count}"
         lines.append(_line(_EVIDENCE_WIDTHS, (name, count, _number(share.inside), _number(share.chance))))
     return lines

@@ -56,8 +56,8 @@ class LanguageModelConfig:
 
     Attributes:
         checkpoint: name on the hub, or folder, of a causal language model; where it is empty, a small Llama is built
-            from `width`, `layers`, `heads` and `vocabulary`, which are ignored otherwise.
-        vocabulary: number of tokens of the tokenizer; 0 until it is known.
+            from `width`, `layers`, `heads` and `vocabulary_size`, which are ignored otherwise.
+        vocabulary_size: number of tokens of the tokenizer; 0 until it is known.
         lora: if given, adapters are trained instead of the checkpoint itself.
     """
 
@@ -65,15 +65,15 @@ class LanguageModelConfig:
     width: int = 256
     layers: int = 4
     heads: int = 4
-    vocabulary: int = 0
+    vocabulary_size: int = 0
     lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
         check_width("language_model", self.width, self.heads, self.layers)
-        if self.width // self.heads % 2 or self.vocabulary < 0:
+        if self.width // self.heads % 2 or self.vocabulary_size < 0:
             raise ConfigError(
-                f"language_model: {self.width // self.heads} channels per head, vocabulary {self.vocabulary}; "
-                "wanted an even number per head for rotary positions, and a vocabulary of 0 or more"
+                f"language_model: {self.width // self.heads} channels a head, vocabulary_size {self.vocabulary_size}; "
+                "wanted an even number per head for rotary positions, and a vocabulary_size of 0 or more"
             )
         if self.lora is not None and not self.checkpoint:
             raise ConfigError("language_model: lora adapts a trained model; name its checkpoint, or remove lora")
@@ -177,13 +177,13 @@ def write_greedily(
 
 
 def _build_llama(config: LanguageModelConfig) -> PreTrainedModel:
-    if config.vocabulary < 1:
+    if config.vocabulary_size < 1:
         raise ConfigError(
-            "language_model: vocabulary 0 and no checkpoint; set vocabulary to the number of the tokenizer's tokens"
+            "language_model: vocabulary_size 0 and no checkpoint; set it to the number of the tokenizer's tokens"
         )
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=config.vocabulary,
+            vocab_size=config.vocabulary_size,
             hidden_size=config.width,
             intermediate_size=_FEED_FORWARD_STEP * math.ceil(8 * config.width / 3 / _FEED_FORWARD_STEP),
             num_hidden_layers=config.layers,

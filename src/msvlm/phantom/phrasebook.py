@@ -27,7 +27,7 @@ class FindingPhrases:
     """The phrases of one finding.
 
     Attributes:
-        name: a name of `msvlm.findings`.
+        name: name of a finding.
         present: whole sentences that state it.
         absent: whole sentences that deny it.
         terms: names that fit after "no".

@@ -49,7 +49,7 @@ def draft_reports(
         reading = model.read(batch, masked)
         assert reading.visual_tokens is not None, "a model without a language model cannot draft reports"
         statements = state_findings(reading.findings, model)
-        cues = tuple(write_cues(stated) if model.config.cues else "" for stated in statements)
+        cues = tuple(write_cues(stated, model.vocabulary) if model.config.cues else "" for stated in statements)
         prompts = text.prompt_batch(cues).to(reading.visual_tokens.device)
         tokens = model.generate(reading.visual_tokens, prompts, LONGEST_REPORT_TOKENS, text.end_token_id).cpu()
         probabilities = torch.sigmoid(reading.findings.presence_logits.float()).cpu().numpy()

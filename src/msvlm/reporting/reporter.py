@@ -57,7 +57,7 @@ class Reporter:
             raise ModelError(
                 f"{folder.name} has no language model and cannot write reports; run the align or finetune stage first"
             )
-        text = ReportText.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+        text = ReportText.from_pretrained(folder / LANGUAGE_MODEL_FOLDER, model.visual_tokens, model.vocabulary)
         model.to(pick_device(device))
         name = "bundled" if name_or_folder is None else Path(name_or_folder).name
         return cls(model, text, name, TrainingDomain.load(folder))

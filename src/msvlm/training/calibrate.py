@@ -1,6 +1,6 @@
 """What is measured on the data and set in the model: standardiser, priors, thresholds, cue errors, training domain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
 from msvlm.training.engine import TrainingData
 from msvlm.training.validation import evaluation_mode, predict_presence
+from msvlm.vocabulary.vocabulary import Vocabulary
 
 STANDARDISER_STUDIES, STANDARDISER_SLICES = 64, 12
 """Training studies on which the standardiser is fitted, and slices sampled from each of them."""
@@ -54,12 +55,12 @@ class Prevalence:
     cells: Float[Tensor, " findings"]
 
 
-def measure_prevalence(dataset: StudyDataset, names: Sequence[str], seed: int) -> Prevalence:
+def measure_prevalence(dataset: StudyDataset, vocabulary: Vocabulary, seed: int) -> Prevalence:
     """Measures the prevalence of findings on some studies of a split, sampled with the seed."""
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(len(dataset))[:PREVALENCE_STUDIES]
-    targets = to_finding_targets([dataset.sample(int(index), None, generator) for index in chosen], names)
-    cells = torch.zeros(len(names))
+    targets = to_finding_targets([dataset.sample(int(index), None, generator) for index in chosen], vocabulary)
+    cells = torch.zeros(len(vocabulary.findings))
     if targets.regions is not None:
         cells = targets.regions.float().mean(dim=(0, 2, 3))
     return Prevalence(targets.presence.nanmean(dim=0).nan_to_num(0.5), cells)
@@ -76,8 +77,9 @@ def measure_cue_errors(model: MsVlm, dataset: StudyDataset, misplaced: float, ac
     """Measures how often the findings head misses and invents each finding on studies it was not trained on."""
     truth, probabilities = predict_presence(model, dataset, accelerator)
     predicted = probabilities > model.findings_head.thresholds.cpu().numpy()
-    missed = (truth & ~predicted).sum(0) / np.maximum(truth.sum(0), 1)
-    invented = (~truth & predicted).sum(0) / np.maximum((~truth).sum(0), 1)
+    present, absent = truth == 1, truth == 0
+    missed = (present & ~predicted).sum(0) / np.maximum(present.sum(0), 1)
+    invented = (absent & predicted).sum(0) / np.maximum(absent.sum(0), 1)
     return CueErrors(model.vocabulary.names, tuple(missed.tolist()), tuple(invented.tolist()), misplaced)
 
 

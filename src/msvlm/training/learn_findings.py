@@ -89,7 +89,7 @@ class FindingsStage(nn.Module):
         loaded = load_studies(self._data.training, self._optimisation, step, shard, slices)
         samples = [study.sample for study in loaded]
         studies = to_study_batch(samples, self.model.config.input)
-        targets = to_finding_targets(samples, self.model.vocabulary.names)
+        targets = to_finding_targets(samples, self.model.vocabulary)
         return TrainingBatch(studies, mask_slices(studies, loaded, self._settings.mask_ratio), targets)
 
     def forward(self, batch: TrainingBatch) -> StageLoss:

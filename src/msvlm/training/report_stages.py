@@ -37,7 +37,7 @@ class ReportSettings:
 
     Attributes:
         language_model: attached where the model to start from has none.
-        vocabulary: size of the tokenizer that is trained on the reports where the language model has none.
+        vocabulary_size: tokens of the tokenizer that is trained on the reports where the language model has none.
         cue_drop: share of the studies whose cues are left out altogether, so that the model uses the image.
         misplaced: share of the cues with a wrong place; how often findings are missed and invented is measured.
         no_image_share: share of the studies with all slices masked and no cues, so that the model learns what to write
@@ -45,7 +45,7 @@ class ReportSettings:
     """
 
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
-    vocabulary: int = 2048
+    vocabulary_size: int = 2048
     cue_drop: float = 0.3
     misplaced: float = 0.1
     no_image_share: float = 0.05
@@ -149,9 +149,9 @@ class ReportStage(nn.Module):
         return _report_batch(readings, training.text.training_batch(cues, reports))
 
     def _cues(self, statements: Statements, generator: np.random.Generator) -> str:
-        corrupted = corrupt_cues(statements, generator, self._training.cue_errors)
+        corrupted = corrupt_cues(statements, generator, self._training.cue_errors, self.model.vocabulary)
         dropped = generator.random() < self._training.settings.cue_drop or not self.model.config.cues
-        return "" if dropped else write_cues(corrupted)
+        return "" if dropped else write_cues(corrupted, self.model.vocabulary)
 
     @torch.no_grad()
     def _read_study(self, index: int, is_without_image: bool) -> StudyReading:

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from msvlm.data.cues import CueErrors
-from msvlm.data.dataset import StudyDataset
+from msvlm.data.dataset import StudyDataset, check_vocabularies
 from msvlm.data.manifest import Manifest, read_manifest
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import ReportText, join_report, train_tokenizer
@@ -64,6 +64,7 @@ def train(config: TrainConfig) -> Path:
     manifest = read_manifest(Path(config.manifest))
     prepared = SliceStore.open(Path(config.prepared))
     check_input(model.config, prepared.input_config)
+    check_vocabularies(manifest, prepared, model.vocabulary)
     _check_grid(model, prepared)
     _claim_output(output, config, model, accelerator)
     if finished.is_dir():
@@ -92,7 +93,7 @@ def train(config: TrainConfig) -> Path:
     # Calibrate what the losses need: how common findings are, and how wrong cues are.
     prevalence, cue_errors = None, None
     if stage_name is StageName.FINDINGS:
-        prevalence = measure_prevalence(data.training, model.vocabulary.names, seed)
+        prevalence = measure_prevalence(data.training, model.vocabulary, seed)
         if not model.findings_head.has_priors:
             model.findings_head.set_priors(prevalence.presence, best_constant(prevalence.cells))
     if text is not None:
@@ -187,17 +188,21 @@ def _trains_slice_encoder(config: TrainConfig) -> bool:
 def _report_text(config: TrainConfig, manifest: Manifest, model: MsVlm) -> ReportText:
     """Returns the tokenizer: the model's own, its future language model's, or one trained on the reports."""
     if model.language_model is not None:
-        return ReportText.from_pretrained(find_folder(config.start_from) / LANGUAGE_MODEL_FOLDER, model.visual_tokens)
+        folder = find_folder(config.start_from) / LANGUAGE_MODEL_FOLDER
+        return ReportText.from_pretrained(folder, model.visual_tokens, model.vocabulary)
     if config.reports.language_model.checkpoint:
-        return ReportText.from_pretrained(config.reports.language_model.checkpoint, model.visual_tokens)
+        return ReportText.from_pretrained(
+            config.reports.language_model.checkpoint, model.visual_tokens, model.vocabulary
+        )
     reports = [join_report(study.findings, study.impression) for study in manifest.split("train")]
-    return ReportText(train_tokenizer(reports, config.reports.vocabulary), model.visual_tokens)
+    tokenizer = train_tokenizer(reports, model.vocabulary, config.reports.vocabulary_size)
+    return ReportText(tokenizer, model.visual_tokens, model.vocabulary)
 
 
 def _attach_language_model(config: TrainConfig, model: MsVlm, text: ReportText) -> None:
     language_model = config.reports.language_model
     if not language_model.checkpoint:
-        language_model = replace(language_model, vocabulary=len(text.tokenizer))
+        language_model = replace(language_model, vocabulary_size=len(text.tokenizer))
     model.attach_language_model(language_model, text.visual_token_id)
 
 

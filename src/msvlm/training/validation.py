@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import StudyDataset, statements_of, to_study_batch
 from msvlm.data.text import ReportText
-from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, macro_f1, presence_matrix
+from msvlm.evaluation.finding_metrics import area_under_curve, best_thresholds, macro_f1, truth_matrix
 from msvlm.evaluation.systems import score_reports
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.drafting import draft_reports
@@ -39,7 +39,8 @@ def report_scores(
         for batch in _batches(model, dataset, accelerator, limit):
             texts += [draft.text for draft in draft_reports(model, text, batch)]
     studies = dataset.studies[:limit]
-    scores = score_reports(texts, [statements_of(study) for study in studies], [study.patient for study in studies])
+    patients, truth = [study.patient for study in studies], [statements_of(study) for study in studies]
+    scores = score_reports(texts, truth, patients, model.vocabulary)
     assert scores.locations is not None and scores.diversity is not None, "generated reports have both"
     placed = (("side", scores.locations.side), ("lobe", scores.locations.lobe), ("size", scores.locations.size))
     return (
@@ -51,15 +52,14 @@ def report_scores(
 
 def predict_presence(
     model: MsVlm, dataset: StudyDataset, accelerator: Accelerator, limit: int | None = None
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Returns (studies, findings) twice: which findings are present, and the probabilities of the findings head."""
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Returns (studies, findings) twice: the truth (1, 0, NaN unknown), and the probabilities of the findings head."""
     with evaluation_mode(model), torch.inference_mode():
         logits = [
             model.read(batch).findings.presence_logits.float().cpu().numpy()
             for batch in _batches(model, dataset, accelerator, limit)
         ]
-    names = model.vocabulary.names
-    truth = presence_matrix([statements_of(study) for study in dataset.studies[:limit]], names)
+    truth = truth_matrix([statements_of(study) for study in dataset.studies[:limit]], model.vocabulary)
     return truth, (1.0 / (1.0 + np.exp(-np.concatenate(logits)))).astype(np.float32)
 
 

@@ -22,6 +22,13 @@ class Certainty(StrEnum):
     PRESENT = "present"
     UNCERTAIN = "uncertain"
     ABSENT = "absent"
+    UNKNOWN = "unknown"
+    """In ground truth only: a finding that nobody looked for. It is left out of losses and scores."""
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether the finding is present or uncertain."""
+        return self in (Certainty.PRESENT, Certainty.UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class FindingStatement:
 
     Attributes:
         name: name of a `FindingKind`.
-        certainty: present, uncertain or absent.
+        certainty: present, uncertain, absent or unknown.
         attributes: the stated attributes of the vocabulary; a part comes with its side.
         size_mm: the largest stated diameter, depth or width.
     """
@@ -117,4 +124,4 @@ class FindingStatement:
 
 
 Statements = tuple[FindingStatement, ...]
-"""What one text, or the ground truth of one study, says; at most one statement per finding."""
+"""What one text, or the ground truth of one study, says; at most one statement per finding, the others are unknown."""

@@ -19,7 +19,7 @@ class Thorax:
     """The painted thorax of a healthy patient; the base of the lungs lies at z = 0.
 
     Attributes:
-        lobes: 0 outside the lungs, else 1 + index in `msvlm.findings.LOBES`.
+        lobes: 0 outside the lungs, else 1 + index in `msvlm.vocabulary.chest.LOBES`.
         lobe_points: for each lobe some of its points (points, 3); none where the scan misses the lobe.
         heart: voxels of the heart with its fat.
         spared: voxels of heart, great vessels, airways and spine, which masses do not paint over.

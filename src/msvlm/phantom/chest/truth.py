@@ -51,7 +51,7 @@ class Lesion:
 
     Attributes:
         label: its value in `lesion_labels`, counted from 1.
-        finding: a name of `msvlm.findings`.
+        finding: name of a finding.
         attributes: of `Vocabulary.attributes`; the degree is that of all lesions of the finding together.
         size_mm: largest extent within a slice; None for findings that are not measured.
         voxels: their number.
