@@ -1,4 +1,4 @@
-"""Every verb runs, tells what it did, and ends a caller's mistake in one line."""
+"""Every verb runs, prints its result, and reports a caller's mistake in one line."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def scan(tmp_path: Path) -> Path:
 
 
 def run_apart(*arguments: str, code: str = "import sys; from msvlm.cli import main; sys.exit(main())") -> str:
-    """What a process of its own prints, or its exit status and its error."""
+    """Returns what a separate process prints, or its exit status and its error."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
@@ -49,10 +49,10 @@ def test_help_names_every_verb_and_imports_no_torch() -> None:
         "try: main()\n"
         "except SystemExit: print(sorted(set(sys.modules) & {'torch', 'transformers', 'numpy', 'pydicom', 'nibabel'}))"
     )
-    told = run_apart("--help", code=code)
+    printed = run_apart("--help", code=code)
     for verb in ("demo", "inspect", "report", "phantom", "prepare", "train", "evaluate"):
-        assert verb in told
-    assert told.rstrip().endswith("[]")
+        assert verb in printed
+    assert printed.rstrip().endswith("[]")
 
 
 def test_inspect_imports_no_torch(scan: Path) -> None:
@@ -65,7 +65,7 @@ def test_inspect_tells_the_series(scan: Path, capsys: pytest.CaptureFixture[str]
     assert "10 slices of 24 x 24, 14 x 14 mm, gaps 5 mm" in capsys.readouterr().out
 
 
-def test_inspect_tells_the_same_as_json(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_prints_the_same_as_json(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(scan), "--json"]) == 0
     series = json.loads(capsys.readouterr().out)["series"][0]
     assert (series["slices"], series["rows"], series["columns"]) == (10, 24, 24)
@@ -76,15 +76,15 @@ def test_report_prints_and_writes_the_draft(
     model: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(scan), "--model", str(model), "--output", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(DISCLAIMER)
+    printed = capsys.readouterr().out
+    assert printed.startswith(DISCLAIMER)
     report = Report.from_json((tmp_path / "out" / "report.json").read_text())
     for sentence in report.sentences:
-        assert sentence.text in told
+        assert sentence.text in printed
     first = report.findings_sentences[0].evidence[0]
-    assert f"slice {first.slice_index + 1}" in told.replace("slices", "slice")
-    assert "Lung nodule" in told
-    assert "Warning: the model's training domain is not known" in told
+    assert f"slice {first.slice_index + 1}" in printed.replace("slices", "slice")
+    assert "Lung nodule" in printed
+    assert "Warning: the model's training domain is not known" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "key_slices.png"}
 
 
@@ -104,20 +104,20 @@ def test_an_output_that_cannot_be_written_is_one_line_and_runs_no_model(
     (tmp_path / "patient-17").write_text("")
     arguments = [str(scan)] if verb == "report" else []
     assert main([verb, *arguments, "--model", "no/such/model", "--output", str(tmp_path / "patient-17")]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and "patient-17" not in told.err
-    assert "cannot be" in told.err and "no such folder" not in told.err
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1 and "patient-17" not in printed.err
+    assert "cannot be" in printed.err and "no such folder" not in printed.err
 
 
-def test_demo_tells_what_is_truly_there(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_prints_the_ground_truth(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--model", str(model), "--output", str(tmp_path / "demo")]) == 0
-    told = capsys.readouterr().out
-    assert "localiser" in told.lower()
-    assert "s2: CT axial" in told
-    assert "What is truly there" in told
-    there = {item.name for item in draw_chest_ct(DEMO_SEED).truth if item.certainty is not Certainty.ABSENT}
-    claim = "Drafted, and there" if "lung_nodule" in there else "Drafted, and not there"
-    assert f"{claim}: lung nodule\n" in told
+    printed = capsys.readouterr().out
+    assert "localiser" in printed.lower()
+    assert "s2: CT axial" in printed
+    assert "Ground truth" in printed
+    present = {item.name for item in draw_chest_ct(DEMO_SEED).truth if item.certainty is not Certainty.ABSENT}
+    title = "True positives" if "lung_nodule" in present else "False positives"
+    assert f"{title}: lung nodule\n" in printed
     assert (tmp_path / "demo" / "report.json").exists()
 
 
@@ -129,7 +129,7 @@ def test_phantom_prepare_and_evaluate_follow_one_another(
     prepared = str(tmp_path / "prepared")
     prepare = ["prepare", str(data / "manifest.jsonl"), prepared, "--model", str(model), "--workers", "1"]
     assert main(prepare) == 0
-    assert "2 studies prepared, 0 were there already" in capsys.readouterr().out
+    assert "2 studies prepared, 0 already prepared" in capsys.readouterr().out
     evaluate = ["evaluate", str(data / "manifest.jsonl"), prepared, "--model", str(model)]
     assert main([*evaluate, "--output", str(tmp_path / "scores")]) == 0
     assert "all positive" in capsys.readouterr().out
@@ -149,20 +149,20 @@ def test_prepare_names_what_it_leaves_out(
     (tmp_path / "no.nii").write_bytes(b"no image")
     arguments = ["prepare", str(tmp_path / "manifest.jsonl"), str(tmp_path / "prepared"), "--workers", "1"]
     assert main([*arguments, "--model", str(model)]) == 0
-    told = capsys.readouterr().out
-    assert "1 studies prepared" in told
-    assert "left out: bad:" in told
+    printed = capsys.readouterr().out
+    assert "1 studies prepared" in printed
+    assert "left out: bad:" in printed
 
 
-def test_prepare_tells_what_of_a_study_it_leaves_out(
+def test_prepare_names_the_parts_of_a_study_that_it_leaves_out(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_dicom(tiny_study(1), tmp_path / "scan", with_localiser=True)
     write_manifest(tmp_path / "m.jsonl", [ManifestStudy(key, key, "train", ("scan",)) for key in ("a", "b")])
     arguments = [str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1", "--model", str(model)]
     assert main(["prepare", *arguments]) == 0
-    told = capsys.readouterr().out
-    assert "a and 1 more: left out of it: " in told and "localiser" in told.lower()
+    printed = capsys.readouterr().out
+    assert "a and 1 more: left out: " in printed and "localiser" in printed.lower()
 
 
 def test_prepare_fails_where_nothing_could_be_prepared(
@@ -172,9 +172,9 @@ def test_prepare_fails_where_nothing_could_be_prepared(
     (tmp_path / "no.nii").write_bytes(b"no image")
     arguments = [str(tmp_path / "m.jsonl"), str(tmp_path / "prepared"), "--workers", "1", "--model", str(model)]
     assert main(["prepare", *arguments]) == 2
-    told = capsys.readouterr()
-    assert "left out: bad:" in told.out
-    assert "none of 1 studies could be prepared" in told.err
+    printed = capsys.readouterr()
+    assert "left out: bad:" in printed.out
+    assert "none of 1 studies could be prepared" in printed.err
 
 
 def test_prepare_takes_the_bundled_models_input_where_it_is_installed(
@@ -192,27 +192,27 @@ def test_prepare_takes_the_bundled_models_input_where_it_is_installed(
         (["inspect", "nowhere"], "does not exist"),
         (["report", "SCAN", "--model", "a/folder/that/is/not/there"], "no such folder, and not found on the hub"),
         (["train", "nowhere.toml"], "nowhere.toml cannot be read"),
-        (["evaluate", "nowhere.jsonl", "prepared"], "no manifest nowhere.jsonl"),
-        (["prepare", "nowhere.jsonl", "prepared"], "no manifest nowhere.jsonl"),
+        (["evaluate", "nowhere.jsonl", "prepared"], "manifest nowhere.jsonl not found"),
+        (["prepare", "nowhere.jsonl", "prepared"], "manifest nowhere.jsonl not found"),
     ],
 )
 def test_a_callers_mistake_is_one_line_and_status_2(
     arguments: list[str], words: str, scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(scan) if argument == "SCAN" else argument for argument in arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("msvlm: ")
-    assert words in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("msvlm: ")
+    assert words in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_process_ends_with_the_status_and_without_traceback() -> None:
-    told = run_apart("inspect", "nowhere")
-    assert told.startswith("2: msvlm: ")
-    assert "Traceback" not in told
+    printed = run_apart("inspect", "nowhere")
+    assert printed.startswith("2: msvlm: ")
+    assert "Traceback" not in printed
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("msvlm 0")
 

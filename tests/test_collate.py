@@ -65,16 +65,16 @@ def test_vectors_are_packed_where_all_samples_have_them(tmp_path: Path) -> None:
         to_study_batch([with_vectors, second], CONFIG)
 
 
-def test_what_no_batch_can_be_made_of_is_refused() -> None:
-    with pytest.raises(DataError, match="no study to make a batch of"):
+def test_samples_without_a_valid_batch_are_refused() -> None:
+    with pytest.raises(DataError, match="no study for a batch"):
         to_study_batch([], CONFIG)
-    with pytest.raises(DataError, match="a: no slice to read"):
+    with pytest.raises(DataError, match="a: no slice; every study"):
         to_study_batch([PreparedStudy("a", ())], CONFIG)
     with pytest.raises(InputMismatchError, match=r"a: slices of \(16, 24\) pixels; the model reads \(32, 24\)"):
         to_study_batch([prepared_study()], replace(CONFIG, rows=32))
 
 
-def test_targets_say_what_is_known_and_nan_where_nothing_is(tmp_path: Path) -> None:
+def test_targets_are_nan_where_nothing_is_known(tmp_path: Path) -> None:
     first, second = samples(tmp_path)
     first = replace(first, statements=(NODULE, HERNIA, NO_EMPHYSEMA))
     second = replace(second, statements=(FindingStatement("lung_nodule", Certainty.UNKNOWN),))

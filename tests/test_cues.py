@@ -1,4 +1,4 @@
-"""Cues as text, and cues as a reader with errors would give them."""
+"""Cues as text, and cues with random errors."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def cue_errors(missed: float, invented: float, misplaced: float = 0.0) -> CueErr
     return CueErrors(CHEST.names, (missed,) * count, (invented,) * count, misplaced)
 
 
-def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
+def test_cues_are_corrupted_at_the_given_rates_and_with_allowed_attributes_only() -> None:
     generator = np.random.default_rng(0)
     statements = (NODULE, EFFUSION, *ALL_ABSENT[:5])
     assert corrupt_cues(statements, generator, cue_errors(0.0, 0.0), CHEST) == statements
@@ -36,8 +36,8 @@ def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
     absent = np.array([[item.certainty is Certainty.ABSENT for item in row[:2]] for row in dropped])
     assert 0.25 < absent.mean() < 0.35
     assert all(row[2:] == statements[2:] for row in dropped)
-    told_wrongly = [corrupt_cues(ALL_ABSENT, generator, cue_errors(0.0, 0.1), CHEST) for _ in range(200)]
-    invented = [item for row in told_wrongly for item in row if item.certainty is not Certainty.ABSENT]
+    corrupted = [corrupt_cues(ALL_ABSENT, generator, cue_errors(0.0, 0.1), CHEST) for _ in range(200)]
+    invented = [item for row in corrupted for item in row if item.certainty is not Certainty.ABSENT]
     assert 0.08 < len(invented) / (200 * len(ALL_ABSENT)) < 0.12
     allowed = {kind.name: set(kind.attributes) for kind in CHEST.findings}
     for item in invented:
@@ -50,21 +50,20 @@ def test_cues_are_corrupted_as_often_as_asked_and_never_impossibly() -> None:
 
 
 def test_an_invented_finding_has_a_size_where_a_true_one_has() -> None:
-    told = corrupt_cues(ALL_ABSENT, np.random.default_rng(1), cue_errors(0.0, 1.0), CHEST)
-    assert {item.name for item in told if item.size_mm is not None} == {
+    corrupted = corrupt_cues(ALL_ABSENT, np.random.default_rng(1), cue_errors(0.0, 1.0), CHEST)
+    assert {item.name for item in corrupted if item.size_mm is not None} == {
         kind.name for kind in CHEST.findings if kind.is_measured
     }
 
 
-def test_a_finding_of_which_no_errors_are_known_is_told_truly() -> None:
-    told = corrupt_cues(
-        [NODULE, EFFUSION], np.random.default_rng(1), CueErrors((NODULE.name,), (1.0,), (0.0,), 0.0), CHEST
-    )
-    assert told[0].certainty is Certainty.ABSENT and told[1] == EFFUSION
-    with pytest.raises(ConfigError, match="1 findings, 2 and 1 shares"):
+def test_a_finding_without_error_rates_is_never_corrupted() -> None:
+    errors = CueErrors((NODULE.name,), (1.0,), (0.0,), 0.0)
+    corrupted = corrupt_cues([NODULE, EFFUSION], np.random.default_rng(1), errors, CHEST)
+    assert corrupted[0].certainty is Certainty.ABSENT and corrupted[1] == EFFUSION
+    with pytest.raises(ConfigError, match="1 findings, 2 and 1 error rates"):
         CueErrors((NODULE.name,), (1.0, 0.0), (0.0,), 0.0)
 
 
-def test_corruption_is_drawn_from_the_generator_alone() -> None:
+def test_corruption_depends_on_the_generator_alone() -> None:
     first, again = (corrupt_cues(ALL_ABSENT, np.random.default_rng(4), cue_errors(0.1, 0.3), CHEST) for _ in range(2))
     assert first == again

@@ -1,4 +1,4 @@
-"""Studies as training draws them."""
+"""Prepared studies as training samples."""
 
 from pathlib import Path
 
@@ -30,9 +30,9 @@ def filled_store(folder: Path) -> SliceStore:
 @settings(max_examples=60, deadline=None)
 def test_each_epoch_sees_every_study_once_however_it_is_cut_into_batches(studies: int, batch: int, seed: int) -> None:
     steps = -(-3 * studies // batch)
-    drawn = np.concatenate([batch_indices(studies, batch, step, seed) for step in range(steps)])
+    indices = np.concatenate([batch_indices(studies, batch, step, seed) for step in range(steps)])
     for epoch in range(3):
-        assert sorted(drawn[epoch * studies : (epoch + 1) * studies]) == list(range(studies))
+        assert sorted(indices[epoch * studies : (epoch + 1) * studies]) == list(range(studies))
 
 
 def test_batches_are_a_function_of_step_and_seed_alone() -> None:
@@ -54,7 +54,7 @@ def test_a_whole_study_has_all_its_slices(tmp_path: Path) -> None:
     assert dataset.sample(1, None, np.random.default_rng(0)).regions is None
 
 
-def test_drawn_slices_are_in_order_and_measured_from_the_whole_study(tmp_path: Path) -> None:
+def test_sampled_slices_are_in_order_and_measured_from_the_whole_study(tmp_path: Path) -> None:
     dataset = StudyDataset(STUDIES, filled_store(tmp_path))
     whole, part = (dataset.sample(0, slices, np.random.default_rng(3)) for slices in (None, 4))
     assert len(part.slices) == 4 and (np.diff(part.slices) > 0).all()
@@ -69,7 +69,7 @@ def test_drawn_slices_are_in_order_and_measured_from_the_whole_study(tmp_path: P
     assert len(dataset.sample(0, 100, np.random.default_rng(0)).slices) == 9
 
 
-def test_vectors_take_the_place_of_pixels(tmp_path: Path) -> None:
+def test_with_vectors_a_sample_has_no_pixels(tmp_path: Path) -> None:
     vectors = VectorStore.create(tmp_path / "vectors", "h")
     vectors.write("a", VECTORS)
     dataset = StudyDataset(STUDIES[:1], filled_store(tmp_path / "store"), vectors)
@@ -80,7 +80,7 @@ def test_vectors_take_the_place_of_pixels(tmp_path: Path) -> None:
     assert pixels.vectors is None and pixels.prepared.series[0].intensities.shape == (5, 16, 24)
 
 
-def test_what_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_studies_and_vectors_are_named(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store")
     with pytest.raises(DataError, match="no study to train or test on"):
         StudyDataset((), store)
@@ -89,7 +89,7 @@ def test_what_is_missing_is_refused_by_name(tmp_path: Path) -> None:
     vectors = VectorStore.create(tmp_path / "vectors", "h")
     dataset = StudyDataset(STUDIES, store, vectors)
     vectors.write("a", VECTORS[:8])
-    with pytest.raises(DataError, match="a: vectors of 8 slices, prepared are 9"):
+    with pytest.raises(DataError, match="a: vectors of 8 slices, 9 slices are prepared"):
         dataset.sample(0, None, np.random.default_rng(0))
     with pytest.raises(DataError, match="b: no slice vectors"):
         dataset.sample(1, None, np.random.default_rng(0))

@@ -12,7 +12,6 @@ from tiny_reader import CLEAR_REPORT, INPUT, NODULE_REPORT, save_tiny_reader, ti
 
 from msvlm.data.manifest import ManifestStudy, read_manifest, write_manifest
 from msvlm.data.slice_store import SliceStore
-from msvlm.data.text import split_report
 from msvlm.data.vector_store import VectorStore
 from msvlm.errors import ConfigError, DataError, InputMismatchError
 from msvlm.evaluation.evaluate import evaluate, keep_one_reconstruction
@@ -40,7 +39,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, split in enumerate(SPLITS):
         study = tiny_study(300 + number, is_bright=number % 2 == 0)
         store.write(prepare_study(study, INPUT), _lesions(number % 2 == 0))
-        findings, impression = split_report(NODULE_REPORT if number % 2 == 0 else CLEAR_REPORT)
+        report = NODULE_REPORT if number % 2 == 0 else CLEAR_REPORT
+        findings, impression = report.removeprefix("Findings: ").split("\nImpression: ")
         studies.append(ManifestStudy(study.key, f"p{number}", split, ("none",), findings, impression))
     write_manifest(folder / "manifest.jsonl", studies)
     return folder

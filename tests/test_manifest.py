@@ -1,4 +1,4 @@
-"""The list of studies: what is written is read back, and what is wrong in it is named."""
+"""The manifest: written and read back, and its errors are named."""
 
 import re
 from dataclasses import replace
@@ -46,13 +46,13 @@ def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
     assert manifest.masks_path(study_line()) is None
 
 
-def test_the_truth_goes_before_what_the_report_says() -> None:
+def test_the_truth_takes_precedence_over_the_report() -> None:
     absent = FindingStatement("lung_nodule", Certainty.ABSENT)
     assert statements_of(replace(study_line(), truth=(absent,))) == (absent,)
-    mined = {statement.name: statement for statement in statements_of(study_line())}
-    assert tuple(mined) == CHEST.names
-    assert mined["lung_nodule"] == NODULE
-    assert mined["emphysema"].certainty is Certainty.ABSENT
+    labelled = {statement.name: statement for statement in statements_of(study_line())}
+    assert tuple(labelled) == CHEST.names
+    assert labelled["lung_nodule"] == NODULE
+    assert labelled["emphysema"].certainty is Certainty.ABSENT
 
 
 def test_a_split_gives_its_studies_and_an_empty_one_is_refused(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_line_that_is_no_study_is_named_with_its_number(tmp_path: Path, line: 
 
 
 def test_an_empty_or_missing_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no manifest m.jsonl; write one in the form that the README shows"):
+    with pytest.raises(DataError, match="manifest m.jsonl not found; write one in the format that the README shows"):
         read_manifest(tmp_path / "m.jsonl")
     (tmp_path / "m.jsonl").write_text("\n")
     with pytest.raises(DataError, match="m.jsonl is empty"):
@@ -98,8 +98,8 @@ def test_an_empty_or_missing_manifest_is_refused(tmp_path: Path) -> None:
         write_manifest(tmp_path / "m.jsonl", [])
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="key a stands twice"):
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="key a occurs twice"):
         write_manifest(tmp_path / "m.jsonl", [study_line("a"), study_line("a")])
 
 
@@ -118,11 +118,11 @@ def test_keys_that_cannot_name_a_folder_are_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "valid_1_a_1", "1.2.840.113", "phantom-000001"])
-def test_plain_keys_are_taken(key: str) -> None:
+def test_valid_keys_are_accepted(key: str) -> None:
     assert check_key(key) == key
 
 
-def test_the_form_that_the_readme_shows_is_read(tmp_path: Path) -> None:
+def test_the_format_that_the_readme_shows_is_read(tmp_path: Path) -> None:
     readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"```json\n(.*?)```", readme, re.DOTALL)
     assert shown is not None

@@ -1,4 +1,4 @@
-"""Lesion masks laid over a study's series."""
+"""Lesion masks resampled to the series of a study."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +43,8 @@ def test_several_lesions_of_a_finding_are_joined(tmp_path: Path) -> None:
     write_masks(tmp_path / "masks.nii.gz")
     study = Study("a", (textured_series(6),))
     regions = lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS, CHEST, CONFIG, (4, 2))
-    stated = [CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))]
-    assert stated == ["emphysema", "lung_nodule"]
+    found = [CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))]
+    assert found == ["emphysema", "lung_nodule"]
     one = lesion_regions(
         study, tmp_path / "masks.nii.gz", ("emphysema", "lung_nodule", "atelectasis"), CHEST, CONFIG, (4, 2)
     )

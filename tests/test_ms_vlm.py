@@ -112,15 +112,6 @@ def test_values_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         MsVlm.from_pretrained(tmp_path / "model")
 
 
-@pytest.mark.parametrize("change", [{"hu_source": "metadata_table"}, {"orientation": "as stored"}])
-def test_input_that_is_wanted_in_a_way_not_known_here_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
-    tiny_model().save_pretrained(tmp_path / "model")
-    content = json.loads((tmp_path / "model" / "config.json").read_text())
-    change_config(tmp_path / "model", {"input": content["model"]["input"] | change})
-    with pytest.raises(ModelError, match="is not a valid"):
-        MsVlm.from_pretrained(tmp_path / "model")
-
-
 def test_a_format_of_another_time_is_refused(tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path / "model")
     path = tmp_path / "model" / "config.json"

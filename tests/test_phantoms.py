@@ -1,4 +1,4 @@
-"""Synthetic studies in a folder."""
+"""Synthetic studies written into a folder."""
 
 from pathlib import Path
 
@@ -40,18 +40,18 @@ def test_studies_are_read_back_as_they_were_drawn_and_prepared_with_their_lesion
         assert (study.findings, study.impression) == (drawn.findings_text, drawn.impression_text)
         regions = store.regions(study.key)
         assert regions is not None and len(regions) == len(read.voxels)
-        told = {CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))}
-        assert told == {lesion.finding for lesion in drawn.lesions}
+        masked = {CHEST.names[index] for index in np.flatnonzero(regions.any(axis=(0, 2, 3)))}
+        assert masked == {lesion.finding for lesion in drawn.lesions}
 
 
-def test_a_second_call_draws_nothing_anew_and_more_may_be_asked_for(tmp_path: Path) -> None:
+def test_a_second_call_draws_only_the_missing_studies(tmp_path: Path) -> None:
     write_phantoms(tmp_path, (1, 0, 0), 5, 1, as_dicom=False)
     drawn = tmp_path / "studies" / "phantom-000005" / "study.json"
     before = drawn.stat().st_mtime_ns
     manifest = write_phantoms(tmp_path, (0, 1, 1), 5, 1, as_dicom=False)
     assert drawn.stat().st_mtime_ns == before
     assert [study.split for study in manifest.studies] == ["validation", "test"]
-    with pytest.raises(DataError, match="phantom-000005 is in .* as NIfTI already"):
+    with pytest.raises(DataError, match="phantom-000005 is already in .* as NIfTI"):
         write_phantoms(tmp_path, STUDIES, 5, 1, as_dicom=True)
 
 

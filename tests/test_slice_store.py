@@ -1,4 +1,4 @@
-"""Model-ready slices on disk: written once, as a whole, and read back slice by slice."""
+"""Model-ready slices on disk: each study written as a whole, and read back slice by slice."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ GRID = (2, 3)
 
 
 def two_series(key: str = "a", slices: int = 5) -> Study:
-    """A CT of `slices` slices and an MR series of four."""
+    """Returns a CT series of `slices` slices and an MR series of four."""
     other = replace(
         textured_series(4),
         key="s2",
@@ -49,7 +49,7 @@ def random_regions(slices: int) -> NDArray[np.bool_]:
 
 
 def write_study(folder: Path, key: str, slices: int = 6) -> ManifestStudy:
-    """A NIfTI study with a lung nodule in one voxel row of its first slice."""
+    """Writes a NIfTI study with a lung nodule in its first slice."""
     series = textured_series(slices)
     labels = np.zeros(series.voxels.shape, dtype=np.int16)
     labels[0, 4:8, 4:8] = 2
@@ -89,12 +89,12 @@ def test_some_slices_are_counted_over_all_series(tmp_path: Path) -> None:
     assert [len(series.intensities) for series in only_second.series] == [0, 1]
 
 
-def test_pixels_may_stay_on_disk(tmp_path: Path) -> None:
+def test_a_study_is_read_without_pixels(tmp_path: Path) -> None:
     store = SliceStore.create(tmp_path, CHEST, CONFIG, GRID)
     store.write(prepared_study(), None)
-    places = store.read("a", np.array([0, 7]), with_pixels=False)
-    assert [series.intensities.shape for series in places.series] == [(1, 0, 0), (1, 0, 0)]
-    np.testing.assert_array_equal(places.series[0].centres_ras_mm, prepared_study().series[0].centres_ras_mm[:1])
+    positions = store.read("a", np.array([0, 7]), with_pixels=False)
+    assert [series.intensities.shape for series in positions.series] == [(1, 0, 0), (1, 0, 0)]
+    np.testing.assert_array_equal(positions.series[0].centres_ras_mm, prepared_study().series[0].centres_ras_mm[:1])
     assert store.regions("a") is None
 
 
@@ -145,11 +145,11 @@ def test_studies_that_do_not_fit_the_store_are_refused_and_leave_nothing(tmp_pat
     assert "a" not in store
 
 
-def test_prepare_gives_what_the_files_hold_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+def test_prepare_stores_the_content_of_the_files_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "m.jsonl", (write_study(tmp_path, "a"), write_study(tmp_path, "b", 4)))
     store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     summary = prepare(manifest, store, workers=2)
-    assert (summary.prepared, summary.already_there, summary.left_out) == (2, 0, ())
+    assert (summary.prepared, summary.already_prepared, summary.left_out) == (2, 0, ())
     study = read_study(tmp_path / "a.nii", "a")
     assert_same(store.read("a"), prepare_study(study, CONFIG))
     regions = store.regions("a")
@@ -160,7 +160,7 @@ def test_prepare_gives_what_the_files_hold_and_a_second_run_does_nothing(tmp_pat
     assert regions[0, nodule].any() and not regions[1:].any() and regions.sum() == regions[:, nodule].sum()
     files = sorted((path, path.stat().st_mtime_ns) for path in store.folder.rglob("*"))
     summary = prepare(manifest, store, workers=2)
-    assert (summary.prepared, summary.already_there) == (0, 2)
+    assert (summary.prepared, summary.already_prepared) == (0, 2)
     assert files == sorted((path, path.stat().st_mtime_ns) for path in store.folder.rglob("*"))
 
 
@@ -181,7 +181,7 @@ def test_a_study_that_fails_is_named_and_does_not_stop_the_others(tmp_path: Path
     assert prepare(manifest, store, workers=1).prepared == 1
 
 
-def test_what_is_left_out_of_a_study_and_what_is_odd_in_it_is_told(tmp_path: Path) -> None:
+def test_parts_left_out_of_a_study_and_its_notes_are_returned(tmp_path: Path) -> None:
     clean = write_study(tmp_path, "clean")
     write_dicom(Study("mixed", (textured_series(6),)), tmp_path / "mixed", with_localiser=True)
     next((tmp_path / "mixed").rglob("*3.dcm")).unlink()
@@ -190,24 +190,24 @@ def test_what_is_left_out_of_a_study_and_what_is_odd_in_it_is_told(tmp_path: Pat
     store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
     summary = prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1)
     study = read_study(tmp_path / "mixed", "mixed")
-    told = {one.key: one for one in summary.told}["mixed"]
+    notes = {study.key: study for study in summary.notes}["mixed"]
     assert summary.prepared == 2
-    assert told.left_out == study.left_out and len(study.left_out) == 2
-    assert told.notes == tuple(f"{one.key}: {note}" for one in study.series for note in one.notes)
-    assert told.notes
-    assert prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1).told == ()
+    assert notes.left_out == study.left_out and len(study.left_out) == 2
+    assert notes.notes == tuple(f"{series.key}: {note}" for series in study.series for note in series.notes)
+    assert notes.notes
+    assert prepare(Manifest(tmp_path / "m.jsonl", (clean, mixed)), store, workers=1).notes == ()
 
 
 class Untransportable(str):
-    """A text that no process can be handed."""
+    """A text that cannot be sent to a process."""
 
     __slots__ = ()
 
     def __reduce__(self) -> str:
-        raise AssertionError("the text of a study was handed to a process that does not need it")
+        raise AssertionError("the report of a study was sent to a process that does not need it")
 
 
-def test_a_process_is_told_of_its_own_study_and_of_its_files_alone(tmp_path: Path) -> None:
+def test_a_process_gets_its_own_study_and_no_report(tmp_path: Path) -> None:
     studies = tuple(
         replace(write_study(tmp_path, key), findings=Untransportable("No nodule."), masks=None) for key in ("a", "b")
     )
@@ -215,7 +215,7 @@ def test_a_process_is_told_of_its_own_study_and_of_its_files_alone(tmp_path: Pat
     assert prepare(Manifest(tmp_path / "m.jsonl", studies), store, workers=1).prepared == 2
 
 
-def test_a_killed_run_leaves_whole_studies_only_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_whole_studies_only_and_resumes(tmp_path: Path) -> None:
     studies = tuple(write_study(tmp_path, f"s{index}", 40) for index in range(20))
     write_manifest(tmp_path / "m.jsonl", studies)
     store = SliceStore.create(tmp_path / "store", CHEST, CONFIG, GRID)
@@ -236,16 +236,16 @@ def test_a_killed_run_leaves_whole_studies_only_and_is_gone_on_with(tmp_path: Pa
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(0.2)
-    there = [study.key for study in studies if study.key in store]
-    assert 3 <= len(there) < 20
-    for key in there:
+    prepared = [study.key for study in studies if study.key in store]
+    assert 3 <= len(prepared) < 20
+    for key in prepared:
         assert_same(store.read(key), prepare_study(read_study(tmp_path / f"{key}.nii", key), CONFIG))
     summary = prepare(Manifest(tmp_path / "m.jsonl", studies), store, workers=2)
-    assert (summary.prepared, summary.already_there, summary.left_out) == (20 - len(there), len(there), ())
+    assert (summary.prepared, summary.already_prepared, summary.left_out) == (20 - len(prepared), len(prepared), ())
     assert sorted(path.name for path in (store.folder / "studies").iterdir()) == sorted(study.key for study in studies)
 
 
-def test_a_series_of_another_grid_gets_the_masks_by_place(tmp_path: Path) -> None:
+def test_masks_are_resampled_to_a_series_on_another_grid(tmp_path: Path) -> None:
     from_file = write_study(tmp_path, "a")
     coarse = coarser(read_study(tmp_path / "a.nii", "a").series[0])
     write_nifti(coarse, tmp_path / "a2.nii")
@@ -259,7 +259,7 @@ def test_a_series_of_another_grid_gets_the_masks_by_place(tmp_path: Path) -> Non
 
 
 def coarser(series: Series) -> Series:
-    """Every second slice of it."""
+    """Returns every second slice of a series."""
     return replace(
         series,
         voxels=series.voxels[::2].copy(),

@@ -14,7 +14,6 @@ from msvlm.data.text import (
     ReportText,
     Section,
     join_report,
-    split_report,
     train_tokenizer,
 )
 from msvlm.errors import ConfigError, DataError, ModelError
@@ -45,11 +44,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 @given(st.text(max_size=80))
 @example(REPORT)
 @example("  two  blanks\tand\r\n\n breaks , stops . 12.5 mm × 3 µm – “é” 肺 🫁 <end> <visual>")
-def test_any_text_is_told_without_loss(text: str) -> None:
+def test_any_text_is_encoded_without_loss(text: str) -> None:
     assert TOKENIZER.decode(encode(TOKENIZER, text), skip_special_tokens=True) == text
 
 
-def test_numbers_are_told_digit_by_digit_and_frequent_words_as_one() -> None:
+def test_numbers_are_encoded_digit_by_digit_and_frequent_words_as_one_token() -> None:
     tokens = TOKENIZER.convert_ids_to_tokens(encode(TOKENIZER, "A 147 mm nodule"))
     assert [token for token in tokens if token.strip("Ġ").isdigit()] == ["1", "4", "7"]
     assert tokens[-1] == "Ġnodule"
@@ -70,14 +69,14 @@ def test_the_same_reports_train_the_same_tokenizer() -> None:
 
 
 def test_a_tokenizer_without_room_or_reports_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a vocabulary of 100 tokens; 260 at least"):
+    with pytest.raises(ConfigError, match="a vocabulary of 100 tokens; at least 260"):
         train_tokenizer([REPORT], CHEST, 100)
     with pytest.raises(DataError, match="no report to train a tokenizer on"):
         train_tokenizer(["", ""], CHEST)
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_training_rows_are_prompt_and_report_and_only_the_report_is_learned(chat: bool) -> None:
+def test_training_sequences_are_prompt_and_report_with_labels_on_the_report_only(chat: bool) -> None:
     text = report_text(chat=chat)
     cues, reports = ["lung nodule (right, 14 mm)", ""], [REPORT, "Findings: Normal."]
     batch, prompts = text.training_batch(cues, reports), text.prompt_batch(cues)
@@ -101,7 +100,7 @@ def test_prompts_are_padded_on_the_left() -> None:
     assert (batch.attention_mask[0].int().diff() >= 0).all()
 
 
-def test_a_chat_model_is_asked_in_its_own_form() -> None:
+def test_a_chat_model_gets_its_own_chat_template() -> None:
     text = report_text(chat=True)
     prompt = text.tokenizer.decode(text.prompt_batch(["none"]).input_ids[0])
     assert prompt.startswith(f"<begin>[user]{VISUAL_TOKEN * 3}\nCues: none\nWrite the findings")
@@ -111,7 +110,7 @@ def test_a_chat_model_is_asked_in_its_own_form() -> None:
     )
 
 
-def test_what_looks_like_a_special_token_in_a_report_stays_text() -> None:
+def test_text_like_a_special_token_in_a_report_stays_text() -> None:
     text = report_text()
     report = f"Findings: {VISUAL_TOKEN} and <end> are words here."
     batch = text.training_batch([""], [report])
@@ -120,7 +119,7 @@ def test_what_looks_like_a_special_token_in_a_report_stays_text() -> None:
     assert text.decode(batch.labels[batch.labels >= 0]) == report
 
 
-def test_a_tokenizer_of_another_model_is_given_the_placeholder() -> None:
+def test_the_placeholder_is_added_to_a_tokenizer_of_another_model() -> None:
     foreign = train_tokenizer([REPORT], CHEST, 400)
     bare = PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer, eos_token="<end>")
     text = ReportText(bare, 2, CHEST)
@@ -131,7 +130,7 @@ def test_a_tokenizer_of_another_model_is_given_the_placeholder() -> None:
         ReportText(PreTrainedTokenizerFast(tokenizer_object=foreign.backend_tokenizer), 2, CHEST)
 
 
-def test_decoding_stops_at_the_end_token_and_skips_what_is_no_text() -> None:
+def test_decoding_stops_at_the_end_token_and_skips_tokens_without_text() -> None:
     text = report_text()
     tokens = encode(text.tokenizer, "No effusion.")
     padded = torch.tensor([10**6, *tokens, text.visual_token_id, text.end_token_id, *tokens])
@@ -165,24 +164,30 @@ MALFORMED = (
 
 
 @pytest.mark.parametrize("report", MALFORMED)
-def test_draft_sentences_follow_split_report_whatever_a_model_writes(report: str) -> None:
+def test_draft_sentences_of_a_malformed_report_hold_their_tokens(report: str) -> None:
     text = report_text()
-    spans = text.draft_sentences(report)
-    expected = [sentence for section in split_report(report) for sentence in split_sentences(section)]
-    assert [span.text for span in spans] == expected
     tokens = torch.tensor(encode(text.tokenizer, report), dtype=torch.long)
-    for span in spans:
-        assert span.text in text.decode(tokens[span.first_token : span.end_token])
+    for sentence in text.draft_sentences(report):
+        assert sentence.text in text.decode(tokens[sentence.first_token : sentence.end_token])
 
 
 @pytest.mark.parametrize("findings", ["", FINDINGS, "Findings are few: none."])
 @pytest.mark.parametrize("impression", ["", IMPRESSION, "Overall impression: stable"])
-def test_a_report_is_split_as_it_was_joined(findings: str, impression: str) -> None:
-    assert split_report(join_report(findings, impression)) == (findings, impression)
+def test_the_sections_of_a_joined_report_are_found(findings: str, impression: str) -> None:
+    expected = (tuple(split_sentences(findings)), tuple(split_sentences(impression)))
+    assert sentences_of(join_report(findings, impression)) == expected
 
 
 def test_no_word_of_a_malformed_report_is_lost() -> None:
-    assert split_report(MALFORMED[1]) == ("no heading at all", "")
-    assert split_report(MALFORMED[2]) == ("A nodule. A nodule.", "A nodule.")
-    assert split_report(MALFORMED[3]) == ("A nodule. A nodule.\nmore", "x.\ny")
-    assert split_report(MALFORMED[4]) == ("before.", "")
+    assert sentences_of(MALFORMED[0]) == ((), ())
+    assert sentences_of(MALFORMED[1]) == (("no heading at all",), ())
+    assert sentences_of(MALFORMED[2]) == (("A nodule.", "A nodule."), ("A nodule.",))
+    assert sentences_of(MALFORMED[3]) == (("A nodule.", "A nodule.", "more"), ("x.", "y"))
+    assert sentences_of(MALFORMED[4]) == (("before.",), ())
+    assert sentences_of(MALFORMED[5]) == (tuple(split_sentences(MALFORMED[5].removeprefix("Findings:"))), ())
+
+
+def sentences_of(report: str) -> tuple[tuple[str, ...], ...]:
+    """Returns the sentences of the findings and of the impression."""
+    sentences = report_text().draft_sentences(report)
+    return tuple(tuple(each.text for each in sentences if each.section is section) for section in Section)

@@ -20,7 +20,7 @@ def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert store.read("a").dtype == np.float32
 
 
-def test_vectors_of_another_encoder_are_not_mixed_in(tmp_path: Path) -> None:
+def test_vectors_of_another_encoder_are_refused(tmp_path: Path) -> None:
     VectorStore.create(tmp_path, "h1")
     for open_store in (VectorStore.create, VectorStore.open):
         with pytest.raises(InputMismatchError, match="vectors of encoder h1; the model's is h2"):
@@ -29,7 +29,7 @@ def test_vectors_of_another_encoder_are_not_mixed_in(tmp_path: Path) -> None:
         VectorStore.open(tmp_path / "elsewhere", "h1")
 
 
-def test_what_cannot_be_kept_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_vectors_beyond_float16_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     store = VectorStore.create(tmp_path, "h1")
     with pytest.raises(DataError, match=r"a: slice vectors reach 7e\+04; finite values up to 65504"):
         store.write("a", np.full((2, 1, 1), 7e4, dtype=np.float32))

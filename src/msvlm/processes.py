@@ -1,4 +1,4 @@
-"""The same work on many things in several processes; one that fails, or kills its process, does not stop the others."""
+"""Runs jobs in several processes; a job that fails or ends its process does not stop the others."""
 
 import os
 import threading
@@ -18,17 +18,17 @@ from msvlm.errors import ConfigError, MsvlmError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_DIED = "the process that worked on it died, as when memory runs out"
+_DIED = "its process ended unexpectedly, perhaps because memory ran out"
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job, Result]):
-    """How the work on one thing ended.
+    """Result of one job.
 
     Attributes:
-        job: the thing.
-        result: what the work gave; None where it failed.
-        failure: why it could not be done; empty where it was.
+        job: the job.
+        result: the result of the work; None if it failed.
+        failure: the reason of the failure; empty if there was none.
     """
 
     job: Job
@@ -37,18 +37,23 @@ class Outcome(Generic[Job, Result]):
 
 
 def usable_cores() -> int:
-    """How many cores this process may use; a container or a batch system may grant fewer than the machine has."""
+    """Returns the number of cores this process may use; a container or a batch system may allow only some of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, title: str
 ) -> Iterator[Outcome[Job, Result]]:
-    """Does the work in so many processes; yields outcomes as they come, with a progress bar on a terminal.
+    """Runs jobs in several processes; yields outcomes in the order of completion, with a progress bar on a terminal.
 
-    The processes are started afresh, not forked, and end when this one does, even when it is killed. Where one of
-    them dies, what was under way is done again one by one, to find the thing that it died of. Without a number of
-    workers there is one for each usable core.
+    The processes are spawned, not forked, and end when this process ends, even if it is killed. If one of them dies,
+    the jobs in progress are run again one by one, to find the job that it died of.
+
+    Args:
+        work: the function to run, in a module that a new process can import.
+        jobs: its arguments, one for each call.
+        workers: number of processes; None: one for each usable core.
+        title: title of the progress bar.
     """
     if workers is None:
         workers = usable_cores()
@@ -57,68 +62,68 @@ def run_jobs(
     with tqdm(total=len(jobs), desc=title, disable=None) as bar:
         waiting = deque(jobs)
         while waiting:
-            suspects = yield from _run(work, waiting, min(workers, len(waiting)), bar)
-            for suspect in suspects:
-                if (yield from _run(work, deque([suspect]), 1, bar)):
+            interrupted = yield from _run(work, waiting, min(workers, len(waiting)), bar)
+            for job in interrupted:
+                if (yield from _run(work, deque([job]), 1, bar)):
                     bar.update()
-                    yield Outcome(suspect, failure=_DIED)
+                    yield Outcome(job, failure=_DIED)
 
 
 def _run(
     work: Callable[[Job], Result], waiting: deque[Job], workers: int, bar: tqdm
 ) -> Generator[Outcome[Job, Result], None, list[Job]]:
-    """Outcomes of the jobs, taken from the left of `waiting`, until all are done or a process dies.
+    """Runs the jobs of `waiting` from the left and yields their outcomes, until all are done or a process dies.
 
-    Gives the jobs that were under way then. Few are handed out at a time, so that few are under suspicion.
+    Returns the jobs that were in progress when a process died. Few jobs are submitted at a time, so these are few.
     """
-    died: list[Job] = []
-    under_way: dict[Future[Result], Job] = {}
-    is_whole = True
+    interrupted: list[Job] = []
+    in_progress: dict[Future[Result], Job] = {}
+    is_intact = True
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_watch_parent) as pool:
-        while under_way or (waiting and is_whole):
-            while waiting and is_whole and len(under_way) < 2 * workers:
-                future = _submitted(pool, work, waiting[0])
+        while in_progress or (waiting and is_intact):
+            while waiting and is_intact and len(in_progress) < 2 * workers:
+                future = _submit(pool, work, waiting[0])
                 if future is None:
-                    is_whole = False
+                    is_intact = False
                 else:
-                    under_way[future] = waiting.popleft()
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                job, error = under_way.pop(future), future.exception()
+                    in_progress[future] = waiting.popleft()
+            for future in wait(in_progress, return_when=FIRST_COMPLETED).done:
+                job, error = in_progress.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    is_whole = False
-                    died.append(job)
+                    is_intact = False
+                    interrupted.append(job)
                 else:
                     bar.update()
                     yield Outcome(job, None if error else future.result(), _reason(error))
-    return died
+    return interrupted
 
 
-def _submitted(pool: ProcessPoolExecutor, work: Callable[[Job], Result], job: Job) -> Future[Result] | None:
-    """The job, handed out; None where one of the pool's processes has died."""
+def _submit(pool: ProcessPoolExecutor, work: Callable[[Job], Result], job: Job) -> Future[Result] | None:
+    """Submits a job to the pool; returns None if a process of the pool has died."""
     try:
-        with _one_thread_each():
+        with _single_threaded():
             return pool.submit(work, job)
     except BrokenProcessPool:
         return None
 
 
 def _reason(error: BaseException | None) -> str:
-    """A failure in words that tell no path and no patient."""
+    """Returns the reason of a failure, without paths or patient data."""
     if error is None:
         return ""
     if isinstance(error, MsvlmError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"a file cannot be used: {error.strerror}"
-    return f"unexpected {type(error).__name__}; `msvlm inspect` may tell more"
+    return f"unexpected {type(error).__name__}; `msvlm inspect` may show more"
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """What is started inside keeps to one thread: the processes share the cores already.
+def _single_threaded() -> Iterator[None]:
+    """Limits processes that are started in the block to one thread each, since they share the cores already.
 
-    Libraries read this when they load, which in a new process is before any code of ours runs. Two threads that wait
-    for each other in every matrix product made preparing six times slower on a busy machine.
+    Libraries read these variables when they are loaded, which in a new process is before our code runs. With two
+    threads in each process, preparation took six times as long on a busy machine.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS")
     added = [name for name in names if name not in os.environ]

@@ -1,4 +1,4 @@
-"""The command line: `msvlm VERB`. Each verb is a dataclass; what it imports, it imports when it runs."""
+"""The command line: `msvlm VERB`. Each verb is a dataclass that imports its libraries when it runs."""
 
 import os
 import sys
@@ -13,19 +13,19 @@ from msvlm.errors import MsvlmError
 Verb = Demo | Inspect | Report | Phantom | Prepare | Train | Evaluate
 
 _DESCRIPTION = (
-    "Reads 3D CT and MRI studies slice by slice and drafts their reports. Research software, no medical device."
+    "Reads 3D CT and MRI studies slice by slice and drafts their reports. Research software, not a medical device."
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; the exit status is 2 where the caller has to change something, told in one line."""
+    """Runs one verb and returns the exit status: 2, with one line on stderr, for an error that the user can correct."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
         from importlib.metadata import version
 
         print(f"msvlm {version('msvlm')}")
         return 0
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar for every small file loaded hides what matters
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar for each of many small files hides our output
     try:
         verb = tyro.cli(Verb, prog="msvlm", description=_DESCRIPTION, args=given)
         verb.run()
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"msvlm: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except OSError as error:
-        # Its text holds the path, and paths hold patients' names. A reader or writer that knows more raises MsvlmError.
+        # Not its text, which has the path: folders are named after patients. Readers that know more raise MsvlmError.
         print(f"msvlm: a file or folder cannot be used: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

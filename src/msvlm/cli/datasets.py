@@ -9,27 +9,27 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from msvlm.data.prepare import PreparedNotes
+    from msvlm.data.prepare import StudyNotes
     from msvlm.model.ms_vlm import MsVlmConfig
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """Draws synthetic chest CT studies with reports, truth, lesion masks and a manifest; goes on where it stopped.
+    """Draws synthetic chest CT studies with reports, truth, lesion masks and a manifest; resumes if interrupted.
 
     Attributes:
-        output: folder for the studies and manifest.jsonl.
-        studies: how many of train, validation and test, in this order.
-        first_seed: of the first study; the others follow.
-        dicom: DICOM folders instead of NIfTI files.
-        workers: processes; where none are named, one for each core that may be used.
+        output: Folder for the studies and manifest.jsonl.
+        studies: Number of train, validation and test studies.
+        first_seed: Seed of the first study; the others have the following seeds.
+        dicom: Write DICOM folders instead of NIfTI files.
+        workers: Number of processes.
     """
 
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
     studies: tuple[int, int, int] = (80, 10, 10)
     first_seed: int = 0
     dicom: bool = False
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    workers: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: one for each usable core)")] = None
 
     def run(self) -> None:
         from msvlm.data.phantoms import write_phantoms
@@ -40,20 +40,25 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Reads every study of a manifest and writes its model-ready slices to disk, once; goes on where it stopped.
+    """Reads every study of a manifest and writes its model-ready slices to disk, once; resumes if interrupted.
 
     Attributes:
-        manifest: the list of studies.
-        output: folder for the slices.
-        model: whose slices they are to be: a model's folder, its name on the hub, or the TOML file of a training stage;
-            where none is named, the bundled model, or one of default settings where none is installed.
-        workers: processes; where none are named, one for each core that may be used.
+        manifest: The list of studies.
+        output: Folder for the slices.
+        model: Model whose preprocessing is used: its folder, its name on the hub, or the TOML file of a training stage.
+        workers: Number of processes.
     """
 
     manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
-    model: Annotated[str | None, arg(metavar="FOLDER|NAME|TOML")] = None
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    model: Annotated[
+        str | None,
+        arg(
+            metavar="FOLDER|NAME|TOML",
+            help_behavior_hint="(default: the bundled model, or default settings if it is not installed)",
+        ),
+    ] = None
+    workers: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: one for each usable core)")] = None
 
     def run(self) -> None:
         from msvlm.data.manifest import read_manifest
@@ -63,26 +68,26 @@ class Prepare:
         from msvlm.vocabulary import find_vocabulary
 
         manifest = read_manifest(self.manifest)
-        wanted = _model_config(self.model)
+        config = _model_config(self.model)
         store = SliceStore.create(
-            self.output, find_vocabulary(wanted.vocabulary), wanted.input, wanted.slice_encoder.region_grid
+            self.output, find_vocabulary(config.vocabulary), config.input, config.slice_encoder.region_grid
         )
         summary = prepare(manifest, store, self.workers)
-        print(f"{summary.prepared} studies prepared, {summary.already_there} were there already")
-        for text, keys in _by_text(summary.told).items():
-            print(f"{keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}: {text}")
+        print(f"{summary.prepared} studies prepared, {summary.already_prepared} already prepared")
+        for note, keys in _keys_by_note(summary.notes).items():
+            print(f"{keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}: {note}")
         for item in summary.left_out:
             print(f"left out: {item.name}: {item.reason}")
-        if not summary.prepared + summary.already_there:
-            raise DataError(f"none of {len(manifest.studies)} studies could be prepared; the reasons stand above")
+        if not summary.prepared + summary.already_prepared:
+            raise DataError(f"none of {len(manifest.studies)} studies could be prepared; see the reasons above")
 
 
 @dataclass(frozen=True)
 class Train:
-    """Runs one stage of training as a TOML file describes it; a run that was stopped goes on from its last checkpoint.
+    """Runs one training stage from a TOML file; an interrupted run resumes from its last checkpoint.
 
     Attributes:
-        config: the stage, as in configs/.
+        config: TOML file of the stage; examples are in configs/.
     """
 
     config: Annotated[Positional[Path], arg(metavar="CONFIG")]
@@ -96,29 +101,29 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Scores a model's reports on held-out studies, beside trivial reports and the same model without its image.
+    """Scores a model's reports on held-out studies, and for comparison trivial reports and the model without its image.
 
     Attributes:
-        manifest: the list of studies.
-        prepared: folder of their model-ready slices.
-        model: a model's folder, or its name on the hub; the bundled model where none is named.
-        output: folder for scores.txt, scores.json, scores.csv, scores.png and reports.jsonl.
-        split: which studies.
-        limit: score the first studies of the split only.
-        vectors: folder of slice vectors that the same slice encoder made; else the slices are encoded here.
-        evidence_studies: of how many studies with lesion masks the evidence is compared with the masks; 0 is faster.
-        against: output folder of another model's evaluation on the same studies, to be compared with.
+        manifest: The list of studies.
+        prepared: Folder of their model-ready slices.
+        model: Folder of a model, or its name on the hub.
+        output: Folder for scores.txt, scores.json, scores.csv, scores.png and reports.jsonl.
+        split: Split of the studies.
+        limit: Number of studies, the first of the split.
+        vectors: Folder of slice vectors of the same slice encoder.
+        evidence_studies: Number of studies with lesion masks whose evidence is compared with the masks; 0 is fastest.
+        against: Output folder of another model's evaluation on the same studies, for comparison.
     """
 
     manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
     prepared: Annotated[Positional[Path], arg(metavar="PREPARED")]
-    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME", help_behavior_hint="(default: the bundled model)")] = None
     output: Path = Path("evaluation")
     split: Literal["train", "validation", "test"] = "test"
-    limit: Annotated[int | None, arg(metavar="INT")] = None
-    vectors: Annotated[Path | None, arg(metavar="PATH")] = None
-    evidence_studies: Annotated[int | None, arg(metavar="INT")] = None
-    against: Annotated[Path | None, arg(metavar="PATH")] = None
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    vectors: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: slices are encoded anew)")] = None
+    evidence_studies: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: a subset)")] = None
+    against: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: no comparison)")] = None
 
     def run(self) -> None:
         from msvlm.evaluation.evaluate import EVIDENCE_STUDIES, evaluate
@@ -138,17 +143,17 @@ class Evaluate:
         print(f"Written: {self.output}")
 
 
-def _by_text(told: "Iterable[PreparedNotes]") -> dict[str, list[str]]:
-    """What there is to say of studies -> the keys of those of which it is to be said."""
-    keys_of: dict[str, list[str]] = {}
-    for one in told:
-        for text in (*(f"left out of it: {item.name}: {item.reason}" for item in one.left_out), *one.notes):
-            keys_of.setdefault(text, []).append(one.key)
-    return keys_of
+def _keys_by_note(studies: "Iterable[StudyNotes]") -> dict[str, list[str]]:
+    """Returns each note with the keys of the studies that have it."""
+    keys: dict[str, list[str]] = {}
+    for study in studies:
+        for note in (*(f"left out: {item.name}: {item.reason}" for item in study.left_out), *study.notes):
+            keys.setdefault(note, []).append(study.key)
+    return keys
 
 
 def _model_config(model: str | None) -> "MsVlmConfig":
-    """How the named model wants its slices; the bundled one where none is named and it is installed."""
+    """Returns the configuration of a model; without a name, of the bundled model, or the default without one."""
     from msvlm.model.model_folder import find_folder, read_config
     from msvlm.model.ms_vlm import MsVlmConfig
     from msvlm.reporting.reporter import bundled_folder

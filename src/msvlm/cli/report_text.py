@@ -11,9 +11,9 @@ _WIDTH = 100
 
 
 def report_to_text(report: Report) -> str:
-    """A drafted report for reading: what to know first, probabilities, then each sentence and what it rests on."""
+    """Returns a drafted report for a terminal: notices, probabilities, then each sentence with its evidence."""
     lines = [wrapped(notice, 0) for notice in notices(report)]
-    lines += ["", "Findings head (probability that it is there)"]
+    lines += ["", "Findings head (probability that the finding is present)"]
     ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
     vocabulary = find_vocabulary(report.vocabulary)
     cells = [f"{probability:5.2f}  {vocabulary.kind(name).label:<38}" for name, probability in ranked]
@@ -26,7 +26,7 @@ def report_to_text(report: Report) -> str:
 
 
 def wrapped(text: str, indent: int) -> str:
-    """Text broken into lines that a terminal holds, indented by so many blanks."""
+    """Returns text broken into lines for a terminal, indented by `indent` spaces."""
     return textwrap.fill(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
 
 

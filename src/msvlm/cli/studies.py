@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from msvlm.vocabulary.vocabulary import FindingStatement
 
 DEMO_SEED = 1_000_003
-"""Of the demo's patient; training draws its own from seeds far below."""
+"""Seed of the demo's patient; training uses far smaller seeds."""
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Tells what a study holds and what of it cannot be read, and why, before any model is run.
+    """Lists the series of a study, and the files that cannot be read with their reasons. Runs no model.
 
     Attributes:
-        study: a folder, a zip, a DICOM file or a NIfTI file; or several files, all of one study.
-        json: as JSON instead of text.
+        study: A folder, zip, DICOM file or NIfTI file; or several files of one study.
+        json: Print JSON instead of text.
     """
 
-    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY")]
+    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY", help_behavior_hint="(required)")]
     json: bool = False
 
     def run(self) -> None:
@@ -39,18 +39,20 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Report:
-    """Drafts the report of a study, each sentence with the slices that it rests on.
+    """Drafts the report of a study, each sentence with its evidence slices.
 
     Attributes:
-        study: a folder, a zip, a DICOM file or a NIfTI file; or several files, all of one study.
-        model: a model's folder, or its name on the hub; the bundled model where none is named.
-        output: folder for report.json, report.md and key_slices.png; where none is named, report/ and the study's key.
-        device: a torch device; auto takes a GPU where there is one.
+        study: A folder, zip, DICOM file or NIfTI file; or several files of one study.
+        model: Folder of a model, or its name on the hub.
+        output: Folder for report.json, report.md and key_slices.png.
+        device: Torch device; auto uses a GPU if there is one.
     """
 
-    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY")]
-    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
-    output: Annotated[Path | None, arg(metavar="PATH")] = None
+    study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY", help_behavior_hint="(required)")]
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME", help_behavior_hint="(default: the bundled model)")] = None
+    output: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: report/ and the study's key)")] = (
+        None
+    )
     device: str = "auto"
 
     def run(self) -> None:
@@ -62,16 +64,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Demo:
-    """Writes a synthetic chest CT as a DICOM folder, reads it back, drafts its report and tells what is truly there.
+    """Writes a synthetic chest CT as a DICOM folder, reads it back, drafts its report and prints the ground truth.
 
     Attributes:
-        output: folder for the DICOM files and the report.
-        model: a model's folder, or its name on the hub; the bundled model where none is named.
-        seed: of the synthetic patient.
+        output: Folder for the DICOM files and the report.
+        model: Folder of a model, or its name on the hub.
+        seed: Seed of the synthetic patient.
     """
 
     output: Path = Path("demo")
-    model: Annotated[str | None, arg(metavar="FOLDER|NAME")] = None
+    model: Annotated[str | None, arg(metavar="FOLDER|NAME", help_behavior_hint="(default: the bundled model)")] = None
     seed: int = DEMO_SEED
 
     def run(self) -> None:
@@ -83,34 +85,34 @@ class Demo:
         from msvlm.vocabulary.chest import CHEST
 
         drawn = draw_chest_ct(self.seed)
-        scan = replace(drawn.study.series[0], key="s2")  # the localiser is the first that a scanner takes
+        scan = replace(drawn.study.series[0], key="s2")  # the first series of a scan is the localiser
         folder = self.output / f"synthetic-{self.seed}"
         files = write_dicom(replace(drawn.study, series=(scan,)), folder, with_localiser=True)
         print(f"A synthetic chest CT (seed {self.seed}) was written to {folder}, {len(files)} DICOM files.\n")
         report = _report(read_study(folder), self.model, self.output, "auto")
-        print("\nWhat is truly there, in the words of the one who drew it")
+        print("\nGround truth, as a report")
         print(wrapped(drawn.findings_text, 2))
         print(wrapped(f"Impression: {drawn.impression_text}", 2))
-        there = _stated(drawn.truth)
-        drafted = _stated(label_report(f"{report.findings}\n{report.impression}", CHEST))
+        present = _positive_labels(drawn.truth)
+        drafted = _positive_labels(label_report(f"{report.findings}\n{report.impression}", CHEST))
         print()
-        for claim, labels in (
-            ("Drafted, and there", there & drafted),
-            ("There, and missed", there - drafted),
-            ("Drafted, and not there", drafted - there),
+        for title, labels in (
+            ("True positives", present & drafted),
+            ("Missed", present - drafted),
+            ("False positives", drafted - present),
         ):
-            print(wrapped(f"{claim}: {', '.join(sorted(labels)) or '-'}", 0))
+            print(wrapped(f"{title}: {', '.join(sorted(labels)) or '-'}", 0))
 
 
-def _stated(statements: "Iterable[FindingStatement]") -> set[str]:
-    """The labels of what is called present or possible."""
+def _positive_labels(statements: "Iterable[FindingStatement]") -> set[str]:
+    """Returns the labels of the findings that are called present or possible."""
     from msvlm.vocabulary.chest import CHEST
 
     return {CHEST.kind(item.name).label.lower() for item in statements if item.certainty.is_positive}
 
 
 def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":
-    """Drafts, prints and writes the report of a study that was read."""
+    """Drafts, prints and writes the report of a study."""
     from msvlm.cli.report_text import report_to_text
     from msvlm.files import check_writable
     from msvlm.imaging.inspect import describe_study

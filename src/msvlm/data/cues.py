@@ -1,4 +1,4 @@
-"""Cues: a study's findings as a line of text that goes before its report; and wrong ones, to learn how far to trust."""
+"""Cues: the findings of a study as a line of text before its report; corrupted in training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from msvlm.errors import ConfigError
 from msvlm.vocabulary.vocabulary import DEGREES, SIDES, Certainty, FindingKind, FindingStatement, Vocabulary
 
-_DRAWN_SIZES_MM = (6.0, 40.0)
+_RANDOM_SIZES_MM = (6.0, 40.0)
 
 
 def write_cues(statements: Iterable[FindingStatement], vocabulary: Vocabulary) -> str:
-    """The findings that are stated, possible ones too, in the order of the vocabulary: 'lung nodule (right, 14 mm)'.
+    """Returns the present and possible findings in the order of the vocabulary: 'lung nodule (right, 14 mm)'.
 
-    Several are parted by semicolons; 'none' says that there are none.
+    Findings are separated by semicolons; without a finding the text is 'none'.
     """
     stated = {vocabulary.kind(item.name).name: item for item in statements if item.certainty.is_positive}
     ordered = [stated[name] for name in vocabulary.names if name in stated]
@@ -23,13 +23,13 @@ def write_cues(statements: Iterable[FindingStatement], vocabulary: Vocabulary) -
 
 @dataclass(frozen=True)
 class CueErrors:
-    """How often a reader is wrong about each finding; what is in no array is never got wrong.
+    """Error rates of predicted findings. Findings not listed have error rate 0.
 
     Attributes:
-        names: of findings.
-        missed: share of the studies with the finding in which it is not told.
-        invented: share of the studies without it in which it is told.
-        misplaced: share of the findings rightly told that are told at another place, and of another size.
+        names: names of the findings.
+        missed: fraction of the studies with the finding in which it is not predicted.
+        invented: fraction of the studies without the finding in which it is predicted.
+        misplaced: fraction of the correctly predicted findings with a wrong location and size.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class CueErrors:
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.missed) == len(self.invented):
-            raise ConfigError(f"{len(self.names)} findings, {len(self.missed)} and {len(self.invented)} shares")
+            raise ConfigError(f"{len(self.names)} findings, {len(self.missed)} and {len(self.invented)} error rates")
 
 
 def corrupt_cues(
@@ -48,24 +48,25 @@ def corrupt_cues(
     errors: CueErrors,
     vocabulary: Vocabulary,
 ) -> tuple[FindingStatement, ...]:
-    """The true statements as a reader with these errors would give them, so that a model learns how far to trust cues.
+    """Returns the true statements with random errors at these rates.
 
-    What is invented has a place and a size like what is true: nothing but the image gives it away.
+    A language model that is trained with such cues does not rely on them alone. An invented finding has a location and
+    a size like a true one; only the image shows that it is wrong.
     """
     missed = dict(zip(errors.names, errors.missed, strict=True))
     invented = dict(zip(errors.names, errors.invented, strict=True))
-    told = []
+    predicted = []
     for item in statements:
-        is_there = item.certainty.is_positive
-        is_wrong = generator.random() < (missed if is_there else invented).get(item.name, 0.0)
+        is_present = item.certainty.is_positive
+        is_wrong = generator.random() < (missed if is_present else invented).get(item.name, 0.0)
         is_misplaced = generator.random() < errors.misplaced
-        if is_wrong and is_there:
-            told.append(FindingStatement(item.name, Certainty.ABSENT))
-        elif is_wrong or (is_there and is_misplaced):
-            told.append(_drawn(vocabulary.kind(item.name), generator))
+        if is_wrong and is_present:
+            predicted.append(FindingStatement(item.name, Certainty.ABSENT))
+        elif is_wrong or (is_present and is_misplaced):
+            predicted.append(_random_finding(vocabulary.kind(item.name), generator))
         else:
-            told.append(item)
-    return tuple(told)
+            predicted.append(item)
+    return tuple(predicted)
 
 
 def _cue(item: FindingStatement, vocabulary: Vocabulary) -> str:
@@ -76,14 +77,14 @@ def _cue(item: FindingStatement, vocabulary: Vocabulary) -> str:
     return f"{term} ({', '.join(details)})" if details else term
 
 
-def _drawn(kind: FindingKind, generator: np.random.Generator) -> FindingStatement:
-    """A finding somewhere, of some size where its kind is measured."""
-    size_mm = float(np.rint(generator.uniform(*_DRAWN_SIZES_MM))) if kind.is_measured else None
-    return FindingStatement(kind.name, Certainty.PRESENT, _drawn_attributes(kind, generator), size_mm)
+def _random_finding(kind: FindingKind, generator: np.random.Generator) -> FindingStatement:
+    """Returns a present finding with random attributes, and a random size if its kind is measured."""
+    size_mm = float(np.rint(generator.uniform(*_RANDOM_SIZES_MM))) if kind.is_measured else None
+    return FindingStatement(kind.name, Certainty.PRESENT, _random_attributes(kind, generator), size_mm)
 
 
-def _drawn_attributes(kind: FindingKind, generator: np.random.Generator) -> frozenset[str]:
-    """A side, a lobe of it and a degree at random, as far as the finding can have them."""
+def _random_attributes(kind: FindingKind, generator: np.random.Generator) -> frozenset[str]:
+    """Returns a random side, a lobe of that side and a degree, of those that the kind can have."""
     side = _one_of([word for word in SIDES if word in kind.attributes], generator)
     parts = [word for word in kind.attributes if side and word not in SIDES and word.startswith(side[0])]
     degrees = [word for word in DEGREES if word in kind.attributes]
@@ -91,5 +92,5 @@ def _drawn_attributes(kind: FindingKind, generator: np.random.Generator) -> froz
 
 
 def _one_of(words: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:
-    """One of the words, or none where there are none."""
+    """Returns one random word; nothing, and no random number is used, without words."""
     return (words[int(generator.integers(len(words)))],) if words else ()

@@ -1,4 +1,4 @@
-"""Studies as training draws them, whole or some slices of each, and packed: `StudyBatch` and `FindingTargets`."""
+"""Prepared studies as training samples, whole or some slices of each, and their packing into a `StudyBatch`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class StudySample:
 
     Attributes:
         study: the study's line in the manifest.
-        prepared: the chosen slices; without pixels (slices, 0, 0) where `vectors` are given.
-        slices: (slices,), which of the study's slices they are, ascending, counted over all series in order.
+        prepared: the chosen slices; with `vectors`, intensities have the shape (slices, 0, 0).
+        slices: (slices,), indices of the chosen slices, ascending, counted over all series in order.
         centre_ras_mm: (3,), mean of the centres of all slices of the study, chosen or not.
-        statements: what is said of each finding.
-        vectors: (slices, tokens, width), what the slice encoder made of them, where a vector store is used.
-        regions: (slices, findings, grid rows, grid columns), where the lesions are, findings as in
-            the vocabulary; None where that is not known.
+        statements: the study's statements on findings.
+        vectors: (slices, tokens, width), outputs of the slice encoder; None without a vector store.
+        regions: (slices, findings, grid rows, grid columns), cells with lesions, findings as in the vocabulary; None
+            if lesions are unknown.
     """
 
     study: ManifestStudy
@@ -46,7 +46,7 @@ class StudySample:
 
 
 class StudyDataset:
-    """Studies of a manifest that are prepared, and encoded where vectors are used.
+    """Prepared studies of a manifest, with their slice vectors if a vector store is given.
 
     Attributes:
         studies: the studies of the manifest, in its order.
@@ -54,12 +54,12 @@ class StudyDataset:
 
     def __init__(self, studies: Sequence[ManifestStudy], store: SliceStore, vectors: VectorStore | None = None) -> None:
         if not studies:
-            raise DataError("no study to train or test on; name a split that has some")
+            raise DataError("no study to train or test on; name a split that has studies")
         missing = [study.key for study in studies if study.key not in store]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(studies)} studies are not prepared, {missing[0]} first; run `msvlm prepare`, "
-                "and take out of the manifest what it leaves out"
+                "and remove from the manifest the studies that it leaves out"
             )
         self.studies = tuple(studies)
         self._store = store
@@ -69,9 +69,9 @@ class StudyDataset:
         return len(self.studies)
 
     def sample(self, index: int, slices: int | None, generator: np.random.Generator) -> StudySample:
-        """One study: as many of its slices, drawn at random and in their order; all of them where `slices` is None.
+        """Returns `slices` random slices of one study, in order; all slices if `slices` is None.
 
-        Where the dataset has a vector store the sample has vectors and no pixels.
+        If the dataset has a vector store, the sample has vectors and no pixels.
         """
         key = self.studies[index].key
         count = self._store.slice_count(key)
@@ -81,7 +81,7 @@ class StudyDataset:
         return self._sample(index, chosen, self._vectors)
 
     def sample_pixels(self, index: int) -> StudySample:
-        """One study with the pixels of all its slices and without vectors."""
+        """Returns one study with the pixels of all its slices and without vectors."""
         return self._sample(index, np.arange(self._store.slice_count(self.studies[index].key)), None)
 
     def _sample(self, index: int, chosen: NDArray[np.int64], vectors: VectorStore | None) -> StudySample:
@@ -91,8 +91,8 @@ class StudyDataset:
         if vectors is not None:
             if vectors.slice_count(study.key) != count:
                 raise DataError(
-                    f"{study.key}: vectors of {vectors.slice_count(study.key)} slices, prepared are {count}; "
-                    "the study was prepared anew, so take its vectors away and encode it again"
+                    f"{study.key}: vectors of {vectors.slice_count(study.key)} slices, {count} slices are prepared; "
+                    "the study was prepared again, so delete its vectors and encode it again"
                 )
             encoded = vectors.read(study.key, chosen)
         return StudySample(
@@ -120,77 +120,79 @@ def check_vocabularies(manifest: Manifest, store: SliceStore, vocabulary: Vocabu
 
 
 def batch_indices(studies: int, batch: int, step: int, seed: int) -> NDArray[np.int64]:
-    """Which studies step `step`, counted from 0, sees: a function of its arguments alone, so that a run can resume.
+    """Returns the indices of the studies of step `step`, counted from 0; a pure function, so that a run can resume.
 
-    Each epoch is shuffled anew and sees every study once; a batch may begin in one epoch and end in the next.
+    Each epoch has a new random order and every study once; a batch may begin in one epoch and end in the next.
     """
-    places = np.arange(step * batch, (step + 1) * batch)
-    epochs = places // studies
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs = positions // studies
     order = {epoch: np.random.default_rng((seed, epoch)).permutation(studies) for epoch in np.unique(epochs).tolist()}
-    return np.array([order[epoch][place % studies] for place, epoch in zip(places, epochs.tolist(), strict=True)])
+    return np.array(
+        [order[epoch][position % studies] for position, epoch in zip(positions, epochs.tolist(), strict=True)]
+    )
 
 
 def statements_of(study: ManifestStudy) -> tuple[FindingStatement, ...]:
-    """What is said of each finding: the truth where it is known, else what the report's words say by rule."""
+    """Returns the study's statements on findings: its truth if known, else those of its report by the labeler."""
     if study.truth is not None:
         return study.truth
-    return _mined(f"{study.findings}\n{study.impression}", study.vocabulary)
+    return _label(f"{study.findings}\n{study.impression}", study.vocabulary)
 
 
 @lru_cache(maxsize=2**17)
-def _mined(text: str, vocabulary: str) -> Statements:
+def _label(text: str, vocabulary: str) -> Statements:
     return label_report(text, find_vocabulary(vocabulary))
 
 
 def to_study_batch(samples: Sequence[StudySample | PreparedStudy], input_config: InputConfig) -> StudyBatch:
-    """Packs studies slice behind slice: samples of a dataset, or whole prepared studies.
+    """Concatenates the slices of studies, given as samples of a dataset or as whole prepared studies.
 
-    The batch has slice vectors where all samples have them, and pixels else.
+    The batch has slice vectors if all samples have them, else pixels.
 
     Raises:
         DataError: no study, a study without slices, or only some of the samples have vectors.
-        InputMismatchError: slices of another size than the model's input.
+        InputMismatchError: the size of the slices differs from the model's input.
     """
     if not samples:
-        raise DataError("no study to make a batch of")
-    packed = [_Packed.of(sample) for sample in samples]
-    of_study = np.repeat(np.arange(len(packed)), [len(one.series_index) for one in packed])
-    with_vectors = [one.vectors is not None for one in packed]
-    if any(with_vectors) and not all(with_vectors):
-        raise DataError(f"{sum(with_vectors)} of {len(packed)} samples have slice vectors; all or none are wanted")
-    vectors = [one.vectors for one in packed if one.vectors is not None]
-    pixels = [] if vectors else [part for one in packed for part in _channels(one.prepared, input_config)]
+        raise DataError("no study for a batch; at least one is wanted")
+    packed = [_Packed.from_sample(sample) for sample in samples]
+    study_index = np.repeat(np.arange(len(packed)), [len(study.series_index) for study in packed])
+    has_vectors = [study.vectors is not None for study in packed]
+    if any(has_vectors) and not all(has_vectors):
+        raise DataError(f"{sum(has_vectors)} of {len(packed)} samples have slice vectors; all or none are wanted")
+    vectors = [study.vectors for study in packed if study.vectors is not None]
+    pixels = [] if vectors else [part for study in packed for part in _channels(study.prepared, input_config)]
     return StudyBatch(
-        study_index=torch.from_numpy(of_study),
-        series_index=torch.from_numpy(np.concatenate([one.series_index for one in packed])),
-        position_mm=torch.from_numpy(np.concatenate([one.position_mm for one in packed])),
-        normal_ras=torch.from_numpy(np.concatenate([one.normal_ras for one in packed])),
-        role_index=torch.from_numpy(np.concatenate([one.role_index for one in packed])),
+        study_index=torch.from_numpy(study_index),
+        series_index=torch.from_numpy(np.concatenate([study.series_index for study in packed])),
+        position_mm=torch.from_numpy(np.concatenate([study.position_mm for study in packed])),
+        normal_ras=torch.from_numpy(np.concatenate([study.normal_ras for study in packed])),
+        role_index=torch.from_numpy(np.concatenate([study.role_index for study in packed])),
         slices=torch.from_numpy(np.concatenate(pixels)) if pixels else None,
         slice_vectors=torch.from_numpy(np.concatenate(vectors)) if vectors else None,
     )
 
 
 def to_finding_targets(samples: Sequence[StudySample], vocabulary: Vocabulary) -> FindingTargets:
-    """What is known of the named findings in each sample. A finding called possible counts as present."""
+    """Returns the targets of each finding in each sample; unknown values are NaN. Possible counts as present."""
     shape = (len(samples), len(vocabulary.findings))
     presence, sizes_mm = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     attributes = np.full((*shape, len(vocabulary.attributes)), np.nan, np.float32)
     has_regions = np.zeros(shape, dtype=bool)
     for row, sample in enumerate(samples):
-        said = {statement.name: statement for statement in sample.statements}
+        statements = {statement.name: statement for statement in sample.statements}
         for column, name in enumerate(vocabulary.names):
-            if name not in said or said[name].certainty is Certainty.UNKNOWN:
+            if name not in statements or statements[name].certainty is Certainty.UNKNOWN:
                 continue
-            statement = said[name]
-            is_there = statement.certainty.is_positive
-            presence[row, column] = is_there
-            # Data sets mask some findings only: one that is stated and not masked lies somewhere, nobody knows where.
+            statement = statements[name]
+            is_present = statement.certainty.is_positive
+            presence[row, column] = is_present
+            # Data sets have masks of some findings only: the location of a present finding without masks is unknown.
             masks = sample.study.masks
             has_regions[row, column] = sample.regions is not None and (
-                not is_there or (masks is not None and name in masks.findings)
+                not is_present or (masks is not None and name in masks.findings)
             )
-            if is_there:
+            if is_present:
                 attributes[row, column] = _attribute_targets(statement, vocabulary)
                 sizes_mm[row, column] = np.nan if statement.size_mm is None else statement.size_mm
     return FindingTargets(
@@ -204,7 +206,7 @@ def to_finding_targets(samples: Sequence[StudySample], vocabulary: Vocabulary) -
 
 @dataclass(frozen=True)
 class _Packed:
-    """One study, its series joined slice behind slice."""
+    """One study, the slices of its series concatenated."""
 
     prepared: PreparedStudy
     series_index: NDArray[np.int64]
@@ -214,11 +216,11 @@ class _Packed:
     vectors: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, sample: StudySample | PreparedStudy) -> "_Packed":
+    def from_sample(cls, sample: StudySample | PreparedStudy) -> "_Packed":
         prepared = sample.prepared if isinstance(sample, StudySample) else sample
         lengths = [len(series.centres_ras_mm) for series in prepared.series]
         if not sum(lengths):
-            raise DataError(f"{prepared.key}: no slice to read; every study of a batch needs one")
+            raise DataError(f"{prepared.key}: no slice; every study of a batch needs at least one")
         centres = np.concatenate([series.centres_ras_mm for series in prepared.series]).astype(np.float64)
         middle = sample.centre_ras_mm if isinstance(sample, StudySample) else centres.mean(axis=0)
         return cls(
@@ -232,7 +234,7 @@ class _Packed:
 
 
 def _channels(prepared: PreparedStudy, input_config: InputConfig) -> list[NDArray[np.float32]]:
-    """(slices, channels, rows, columns) of each series of a study."""
+    """Returns (slices, channels, rows, columns) of each series of a study."""
     for series in prepared.series:
         if series.intensities.shape[1:] != (input_config.rows, input_config.columns):
             raise InputMismatchError(
@@ -253,7 +255,7 @@ def _attribute_targets(statement: FindingStatement, vocabulary: Vocabulary) -> N
 def _regions(
     samples: Sequence[StudySample], vocabulary: Vocabulary
 ) -> Bool[Tensor, "slices findings grid_rows grid_columns"] | None:
-    """The regions of all slices of the batch, all False for a study whose masks are not known."""
+    """Returns the regions of all slices of the batch, all False for studies without masks; None without any masks."""
     grids = {sample.regions.shape[2:] for sample in samples if sample.regions is not None}
     if not grids:
         return None

@@ -1,4 +1,4 @@
-"""The list of studies to train and test on: JSON lines, one study a line."""
+"""The manifest, a list of the studies of a data set: JSON lines, one study on each line."""
 
 import json
 import re
@@ -21,12 +21,12 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class LesionMasks:
-    """Where the lesions of a study are.
+    """Lesion masks of a study.
 
     Attributes:
         path: NIfTI label volume that covers the study's first series; relative to the manifest.
-        findings: names of findings; value i + 1 of the volume is a lesion of `findings[i]`. A name may stand here
-            several times, once for each lesion.
+        findings: names of findings; value i + 1 of the volume is a lesion of `findings[i]`. A name may occur several
+            times, once for each lesion.
     """
 
     path: str
@@ -38,14 +38,14 @@ class ManifestStudy:
     """One study of a data set.
 
     Attributes:
-        key: names the study in every file and message; free of patient data, and fit to name a folder.
-        patient: a pseudonym; studies of one patient must stand in one split.
+        key: identifies the study in every file and message; a valid folder name without patient data.
+        patient: a pseudonym; all studies of a patient must be in one split.
         split: one of `SPLITS`.
         series: paths for `read_study`, relative to the manifest: a folder, or files.
         findings, impression: the report's two sections; either may be empty.
-        truth: what is known of the findings beside the report, as in synthetic studies; findings without a statement
-            are unknown. None: the findings are read from the report, and those it does not mention are absent.
-        masks: where the lesions are, where that is known.
+        truth: statements on findings that are known independently of the report, as in synthetic studies; findings
+            without a statement are unknown. None: the report is labelled, and findings it does not mention are absent.
+        masks: lesion masks, if there are any.
         vocabulary: name of the vocabulary of its findings; all studies of a manifest have the same.
     """
 
@@ -76,8 +76,8 @@ class Manifest:
     """A data set.
 
     Attributes:
-        path: the manifest's file; the studies' paths are relative to its folder.
-        studies: as they stand in the file.
+        path: path of the manifest; the studies' paths are relative to its folder.
+        studies: the studies in the order of the file.
     """
 
     path: Path
@@ -89,51 +89,51 @@ class Manifest:
         return find_vocabulary(self.studies[0].vocabulary)
 
     def split(self, name: str) -> tuple[ManifestStudy, ...]:
-        """The studies of one split.
+        """Returns the studies of one split.
 
         Raises:
-            DataError: it has none.
+            DataError: the split is empty.
         """
         chosen = tuple(study for study in self.studies if study.split == name)
         if not chosen:
-            there = sorted({study.split for study in self.studies})
-            raise DataError(f"{self.path.name} has no study in split {name!r}, only in {', '.join(there)}")
+            splits = sorted({study.split for study in self.studies})
+            raise DataError(f"{self.path.name} has no study in split {name!r}, only in {', '.join(splits)}")
         return chosen
 
     def series_paths(self, study: ManifestStudy) -> tuple[Path, ...]:
-        """What `read_study` reads of a study."""
+        """Returns the paths of a study for `read_study`."""
         return tuple(self.path.parent / name for name in study.series)
 
     def masks_path(self, study: ManifestStudy) -> Path | None:
-        """The label volume of a study's lesions, where it has one."""
+        """Returns the path of a study's lesion masks, or None."""
         return self.path.parent / study.masks.path if study.masks is not None else None
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Reads what `write_manifest` wrote, or what was written by hand in its form.
+    """Reads a manifest that `write_manifest` or a user wrote.
 
     Raises:
-        DataError: there is no such file, it is empty, a line is not a study, a key stands twice, or studies of one
-            patient stand in two splits.
+        DataError: the file is missing or empty, a line is not a study, a key occurs twice, or studies of one patient
+            are in two splits.
     """
     if not path.is_file():
         raise DataError(
-            f"there is no manifest {path.name}; write one in the form that the README shows, "
+            f"manifest {path.name} not found; write one in the format that the README shows, "
             "or make one with `msvlm phantom`"
         )
     lines = path.read_text(encoding="utf-8").splitlines()
     studies = tuple(study_of_line(line, number) for number, line in enumerate(lines, start=1) if line.strip())
     if not studies:
-        raise DataError(f"{path.name} is empty; a line for each study is wanted")
+        raise DataError(f"{path.name} is empty; one line for each study is wanted")
     _check_apart(studies)
     return Manifest(path, studies)
 
 
 def write_manifest(path: Path, studies: Sequence[ManifestStudy]) -> None:
-    """Writes a manifest as a whole, over an older one too.
+    """Writes a manifest as a whole or not at all; replaces an existing one.
 
     Raises:
-        DataError: no study, a key twice, or studies of one patient in two splits.
+        DataError: no study, a key occurs twice, or studies of one patient are in two splits.
     """
     if not studies:
         raise DataError(f"no study to write into {path.name}")
@@ -142,12 +142,12 @@ def write_manifest(path: Path, studies: Sequence[ManifestStudy]) -> None:
 
 
 def line_of_study(study: ManifestStudy) -> str:
-    """A study as a line of a manifest, without the line's end."""
+    """Returns a study as a line of a manifest, without the end of the line."""
     return json.dumps(_CONVERTER.unstructure(study), ensure_ascii=False)
 
 
 def study_of_line(line: str, number: int) -> ManifestStudy:
-    """The study of line `number` of a manifest, counted from 1.
+    """Returns the study of line `number` of a manifest, counted from 1.
 
     Raises:
         DataError: the line is not a study.
@@ -155,20 +155,22 @@ def study_of_line(line: str, number: int) -> ManifestStudy:
     try:
         fields = json.loads(line)
         if not isinstance(fields, dict):
-            raise DataError(f"line {number} of the manifest is a {type(fields).__name__}; wanted {{...}}, one study")
+            raise DataError(
+                f"line {number} of the manifest is a {type(fields).__name__}; one study, {{...}}, is wanted"
+            )
         return _CONVERTER.structure(fields, ManifestStudy)
     except json.JSONDecodeError as error:
         raise DataError(f"line {number} of the manifest is not JSON: {error.msg} at column {error.colno}") from error
     except cattrs.ClassValidationError as error:
-        complaints = "; ".join(cattrs.transform_error(error, path="study", format_exception=_told))
+        complaints = "; ".join(cattrs.transform_error(error, path="study", format_exception=_complaint))
         raise DataError(f"line {number} of the manifest is not a study: {complaints}") from error
 
 
 def check_key(key: str) -> str:
-    """The key, where it can name a folder on any system; keys name folders, so they hold no patient data.
+    """Returns the key if it is a valid folder name on any system. Keys become folder names, so without patient data.
 
     Raises:
-        DataError: the key cannot be a folder's name.
+        DataError: the key is not a valid folder name.
     """
     if not _SAFE_KEY.fullmatch(key) or key.endswith("."):
         raise DataError(
@@ -186,17 +188,17 @@ def _check_apart(studies: Sequence[ManifestStudy]) -> None:
     first_of: dict[str, ManifestStudy] = {}
     for study in studies:
         if study.key in keys:
-            raise DataError(f"key {study.key} stands twice in the manifest; every study needs its own")
+            raise DataError(f"key {study.key} occurs twice in the manifest; every study needs its own")
         keys.add(study.key)
         other = first_of.setdefault(study.patient, study)
         if other.split != study.split:
             raise DataError(
                 f"studies {other.key} ({other.split}) and {study.key} ({study.split}) are of one patient; "
-                "keep a patient within one split, or scores are too good"
+                "put all studies of a patient into one split, else scores are too high"
             )
 
 
-def _told(error: BaseException, _: object) -> str:
+def _complaint(error: BaseException, _: object) -> str:
     if isinstance(error, KeyError):
         return f"field {error} is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
@@ -217,7 +219,7 @@ def _texts(value: object, _: object) -> tuple[str, ...]:
 
 
 def _make_converter() -> cattrs.Converter:
-    """JSON <-> studies. Stricter than cattrs is: nothing is turned into text, and no unknown field is passed over."""
+    """Returns a converter between JSON and studies, stricter than cattrs: no conversion to text, no unknown fields."""
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(Certainty, lambda value, _: Certainty(value))

@@ -1,4 +1,4 @@
-"""Lesion masks of a study -> which cells of the model's region grid each finding touches, slice by slice."""
+"""Lesion masks of a study -> the cells of the model's region grid that each finding covers, slice by slice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from msvlm.study import Series, Study
 from msvlm.vocabulary.vocabulary import Vocabulary
 
 _TOLERANCE_VOXELS = 1.0
-"""How far outside the masks the centres of the first series' slices may lie."""
+"""Largest distance of the slice centres of the first series from the mask volume."""
 
 
 def lesion_regions(
@@ -24,21 +24,21 @@ def lesion_regions(
     input_config: InputConfig,
     region_grid: tuple[int, int],
 ) -> NDArray[np.bool_]:
-    """(slices, findings, grid rows, grid columns): the cells that the lesions of each finding touch.
+    """Returns (slices, findings, grid rows, grid columns): the cells that lesions of each finding cover.
 
     Slices are those of all series in the order of `prepare_study`, findings those of the vocabulary. The label
-    volume is laid over every series by its place in the patient, nearest voxel.
+    volume is resampled to every series by nearest voxel in patient coordinates.
 
     Args:
-        study: the study whose lesions they are.
+        study: the study with the lesions.
         masks_path: a NIfTI label volume; value i + 1 is a lesion of `findings[i]`.
         findings: names of findings, one for each value.
-        vocabulary: of the findings.
-        input_config, region_grid: as the model wants them.
+        vocabulary: vocabulary of the findings.
+        input_config, region_grid: those of the model.
 
     Raises:
-        DataError: the volume holds a value without a finding, an unknown finding is named, or the volume does not
-            cover the first series.
+        DataError: the volume holds a value without a finding, a finding is unknown, or the volume does not cover the
+            first series.
         StudyError: the volume cannot be read.
     """
     unknown = sorted(set(findings) - set(vocabulary.names))
@@ -49,28 +49,28 @@ def lesion_regions(
     if not np.isin(values, np.arange(len(findings) + 1)).all():
         raise DataError(
             f"{study.key}: masks hold values from {values[0]} to {values[-1]}; 0 and 1 to {len(findings)} are wanted, "
-            "one for each finding named"
+            "one for each finding"
         )
     if not _covers(masks, study.series[0]):
-        raise DataError(f"{study.key}: the masks do not cover the study's first series")
+        raise DataError(f"{study.key}: the masks do not cover the study's first series; give masks in its coordinates")
     regions = []
     for series in study.series:
-        labels = _laid_over(masks, series)
-        touched = np.zeros((len(labels), len(vocabulary.findings), *region_grid), dtype=bool)
+        labels = _resample_labels(masks, series)
+        covered = np.zeros((len(labels), len(vocabulary.findings), *region_grid), dtype=bool)
         for finding in set(findings):
             is_finding = np.array([False, *(name == finding for name in findings)])
             mask = is_finding[labels]
             if mask.any():
-                touched[:, vocabulary.names.index(finding)] = mask_regions(series, mask, input_config, region_grid)
-        regions.append(touched)
+                covered[:, vocabulary.names.index(finding)] = mask_regions(series, mask, input_config, region_grid)
+        regions.append(covered)
     return np.concatenate(regions)
 
 
-def _laid_over(masks: Series, series: Series) -> NDArray[np.int64]:
-    """(slices, rows, columns) of the series: the label of the nearest voxel of the masks, 0 outside them."""
+def _resample_labels(masks: Series, series: Series) -> NDArray[np.int64]:
+    """Returns (slices, rows, columns) of the series: the label of the nearest voxel of the masks, 0 outside them."""
     is_same = masks.voxels.shape == series.voxels.shape and all(
-        np.allclose(own, other, atol=1e-3)
-        for own, other in (
+        np.allclose(of_masks, of_series, atol=1e-3)
+        for of_masks, of_series in (
             (masks.positions_ras_mm, series.positions_ras_mm),
             (masks.row_steps_ras_mm, series.row_steps_ras_mm),
             (masks.column_steps_ras_mm, series.column_steps_ras_mm),
@@ -92,7 +92,7 @@ def _laid_over(masks: Series, series: Series) -> NDArray[np.int64]:
 
 
 def _covers(masks: Series, series: Series) -> bool:
-    """Whether the centres of a series' slices lie within the masks, give or take a voxel."""
+    """Returns whether the slice centres of a series lie within the masks, with a tolerance of a voxel."""
     to_index = np.linalg.inv(masks.affine_ras)
     index = series.slice_centres_ras_mm @ to_index[:3, :3].T + to_index[:3, 3]
     lowest, highest = -_TOLERANCE_VOXELS, np.array(masks.voxels.shape) - 1 + _TOLERANCE_VOXELS

@@ -1,4 +1,4 @@
-"""Synthetic chest CT studies in a folder, with their lesion masks and a manifest."""
+"""Writes synthetic chest CT studies into a folder, with lesion masks and a manifest."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from msvlm.processes import run_jobs
 
 MANIFEST_NAME = "manifest.jsonl"
 _STUDIES = "studies"
-_LINE = "study.json"
+_ENTRY = "study.json"
 _MASKS = "masks.nii.gz"
 _DICOM = "dicom"
 
@@ -38,43 +38,44 @@ def write_phantoms(
     workers: int | None,
     as_dicom: bool,
 ) -> Manifest:
-    """Draws studies, a seed each from `first_seed` on, into a folder; its `manifest.jsonl` lists them.
+    """Draws studies with consecutive seeds into a folder and lists them in its `manifest.jsonl`.
 
-    Training, validation and test studies are ranges of seeds, in this order. What the folder has already is not drawn
-    again, and a call that was killed is gone on with.
+    Training, validation and test studies are ranges of seeds, in this order. Existing studies are not drawn again, so
+    an interrupted call resumes.
 
     Args:
-        folder: made where it is not there.
-        studies: how many of training, validation and test.
-        first_seed: of the first study.
-        workers: processes; None: one for each usable core.
+        folder: output folder; created if it does not exist.
+        studies: number of training, validation and test studies.
+        first_seed: seed of the first study.
+        workers: number of processes; None: one for each usable core.
         as_dicom: each study is a DICOM folder, else an uncompressed NIfTI file.
 
     Raises:
-        ConfigError: no study is asked for, or fewer than none.
-        DataError: the folder holds these studies in the other form, or one could not be written.
+        ConfigError: a number of studies or the seed is negative, or there is no study to draw.
+        DataError: the folder holds these studies in the other format, or one could not be written.
     """
     if min(studies) < 0 or sum(studies) < 1 or first_seed < 0:
         raise ConfigError(f"{studies} studies from seed {first_seed}; at least 1 study and a seed from 0 are wanted")
     studies_folder = folder / _STUDIES
     studies_folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(studies_folder)
-    drawings = [_Drawing(seed, as_dicom) for seed in range(first_seed, first_seed + sum(studies))]
-    missing = [drawing for drawing in drawings if not (studies_folder / drawing.key).is_dir()]
+    jobs = [_PhantomJob(seed, as_dicom) for seed in range(first_seed, first_seed + sum(studies))]
+    missing = [job for job in jobs if not (studies_folder / job.key).is_dir()]
     outcomes = list(run_jobs(partial(_draw, folder), missing, workers, "phantoms"))
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed:
         raise DataError(
-            f"{len(failed)} of {sum(studies)} studies were not written, {failed[0].job.key} first: {failed[0].failure}"
+            f"{len(failed)} of {sum(studies)} studies could not be written, {failed[0].job.key} first: "
+            f"{failed[0].failure}"
         )
     splits = chain.from_iterable(repeat(split, count) for split, count in zip(SPLITS, studies, strict=True))
-    listed = [replace(_written(folder, drawing), split=split) for drawing, split in zip(drawings, splits, strict=True)]
+    listed = [replace(_read_entry(folder, job), split=split) for job, split in zip(jobs, splits, strict=True)]
     write_manifest(folder / MANIFEST_NAME, listed)
     return Manifest(folder / MANIFEST_NAME, tuple(listed))
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _PhantomJob:
     seed: int
     as_dicom: bool
 
@@ -83,33 +84,31 @@ class _Drawing:
         return f"phantom-{self.seed:06d}"
 
 
-def _draw(folder: Path, drawing: _Drawing) -> None:
-    synthetic = draw_chest_ct(drawing.seed)
-    study = replace(synthetic.study, key=drawing.key)
-    name = _DICOM if drawing.as_dicom else f"{study.series[0].key}.nii"
-    with new_folder(folder / _STUDIES / drawing.key) as target:
-        if drawing.as_dicom:
+def _draw(folder: Path, job: _PhantomJob) -> None:
+    synthetic = draw_chest_ct(job.seed)
+    study = replace(synthetic.study, key=job.key)
+    name = _DICOM if job.as_dicom else f"{study.series[0].key}.nii"
+    with new_folder(folder / _STUDIES / job.key) as target:
+        if job.as_dicom:
             write_dicom(study, target / name)
         else:
             write_nifti(study.series[0], target / name)
         write_nifti(replace(study.series[0], voxels=_lesion_numbers(synthetic)), target / _MASKS)
         line = ManifestStudy(
-            key=drawing.key,
-            patient=drawing.key,
+            key=job.key,
+            patient=job.key,
             split=SPLITS[0],
-            series=(f"{_STUDIES}/{drawing.key}/{name}",),
+            series=(f"{_STUDIES}/{job.key}/{name}",),
             findings=synthetic.findings_text,
             impression=synthetic.impression_text,
             truth=synthetic.truth,
-            masks=LesionMasks(
-                f"{_STUDIES}/{drawing.key}/{_MASKS}", tuple(lesion.finding for lesion in synthetic.lesions)
-            ),
+            masks=LesionMasks(f"{_STUDIES}/{job.key}/{_MASKS}", tuple(lesion.finding for lesion in synthetic.lesions)),
         )
-        (target / _LINE).write_text(line_of_study(line), encoding="utf-8")
+        (target / _ENTRY).write_text(line_of_study(line), encoding="utf-8")
 
 
 def _lesion_numbers(synthetic: SyntheticStudy) -> NDArray[np.int16]:
-    """(slices, rows, columns): i + 1 where the i-th lesion of `synthetic.lesions` lies, 0 elsewhere."""
+    """Returns (slices, rows, columns): i + 1 in the i-th lesion of `synthetic.lesions`, 0 outside lesions."""
     highest = max([int(synthetic.lesion_labels.max()), *(lesion.label for lesion in synthetic.lesions)])
     number_of = np.zeros(highest + 1, dtype=np.int16)
     for number, lesion in enumerate(synthetic.lesions, start=1):
@@ -117,9 +116,10 @@ def _lesion_numbers(synthetic: SyntheticStudy) -> NDArray[np.int16]:
     return number_of[synthetic.lesion_labels]
 
 
-def _written(folder: Path, drawing: _Drawing) -> ManifestStudy:
-    study = study_of_line((folder / _STUDIES / drawing.key / _LINE).read_text(encoding="utf-8"), 1)
-    if study.series[0].endswith(_DICOM) != drawing.as_dicom:
-        form = "NIfTI" if drawing.as_dicom else "DICOM"
-        raise DataError(f"{drawing.key} is in {folder.name} as {form} already; name another folder for the other form")
+def _read_entry(folder: Path, job: _PhantomJob) -> ManifestStudy:
+    """Returns the manifest entry of a study that was drawn before; its split may differ."""
+    study = study_of_line((folder / _STUDIES / job.key / _ENTRY).read_text(encoding="utf-8"), 1)
+    if study.series[0].endswith(_DICOM) != job.as_dicom:
+        form = "NIfTI" if job.as_dicom else "DICOM"
+        raise DataError(f"{job.key} is already in {folder.name} as {form}; name another folder for the other format")
     return study

@@ -1,4 +1,4 @@
-"""prepare(): makes the studies of a manifest ready for a model, once."""
+"""Prepares the studies of a manifest for a model: reads them and stores their model-ready slices, once."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +15,13 @@ from msvlm.study import LeftOut
 
 
 @dataclass(frozen=True)
-class PreparedNotes:
-    """What there is to say of one study that was made ready.
+class StudyNotes:
+    """Notes on one prepared study.
 
     Attributes:
-        key: of the study.
-        left_out: series and files of it that are not in the store, each with its reason.
-        notes: what was odd or repaired while reading, each beginning with its series' key.
+        key: key of the study.
+        left_out: its series and files that are not in the store, each with its reason.
+        notes: the notes of its series, each beginning with the key of the series.
     """
 
     key: str
@@ -31,25 +31,31 @@ class PreparedNotes:
 
 @dataclass(frozen=True)
 class PreparedSummary:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
-        prepared, already_there: how many studies were made ready now and before.
-        left_out: studies that could not be, each with its reason.
-        told: of those made ready now of which there is something to say, in the manifest's order.
+        prepared: number of studies that this call prepared.
+        already_prepared: number of studies that the store had before.
+        left_out: studies that could not be prepared, each with its reason.
+        notes: of the studies that this call prepared, those with notes, in the manifest's order.
     """
 
     prepared: int
-    already_there: int
+    already_prepared: int
     left_out: tuple[LeftOut, ...]
-    told: tuple[PreparedNotes, ...] = ()
+    notes: tuple[StudyNotes, ...] = ()
 
 
 def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -> PreparedSummary:
-    """Makes ready what the store lacks of a manifest's studies, in so many processes, or one for each usable core.
+    """Prepares the studies of a manifest that the store lacks.
 
-    It may be stopped anywhere, killed too, and goes on where it was. A study that fails is named and does not stop the
-    others; the next call tries it again.
+    An interrupted call resumes, even after its process was killed. A study that cannot be prepared is returned with its
+    reason and does not stop the others; the next call tries it again.
+
+    Args:
+        manifest: the studies.
+        store: the store to fill.
+        workers: number of processes; None: one for each usable core.
     """
     if manifest.vocabulary != store.vocabulary:
         raise InputMismatchError(
@@ -62,9 +68,9 @@ def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -
     ordered = [outcomes[job.key] for job in missing]
     return PreparedSummary(
         prepared=sum(not outcome.failure for outcome in ordered),
-        already_there=len(manifest.studies) - len(missing),
+        already_prepared=len(manifest.studies) - len(missing),
         left_out=tuple(LeftOut(outcome.job.key, outcome.failure) for outcome in ordered if outcome.failure),
-        told=tuple(
+        notes=tuple(
             outcome.result
             for outcome in ordered
             if outcome.result is not None and (outcome.result.left_out or outcome.result.notes)
@@ -74,7 +80,7 @@ def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -
 
 @dataclass(frozen=True)
 class _Job:
-    """What a process needs to know of one study; every job travels to it, so it is kept small."""
+    """What a process needs of one study. It is small, since it is sent to the process: reports are not in it."""
 
     key: str
     series_paths: tuple[Path, ...]
@@ -87,7 +93,7 @@ def _job(manifest: Manifest, study: ManifestStudy) -> _Job:
     return _Job(study.key, manifest.series_paths(study), manifest.masks_path(study), findings)
 
 
-def _prepare_one(store: SliceStore, job: _Job) -> PreparedNotes:
+def _prepare_one(store: SliceStore, job: _Job) -> StudyNotes:
     study = read_study(job.series_paths, job.key)
     regions = None
     if job.masks_path is not None:
@@ -96,4 +102,4 @@ def _prepare_one(store: SliceStore, job: _Job) -> PreparedNotes:
         )
     store.write(prepare_study(study, store.input_config), regions)
     notes = tuple(f"{series.key}: {note}" for series in study.series for note in series.notes)
-    return PreparedNotes(job.key, study.left_out, notes)
+    return StudyNotes(job.key, study.left_out, notes)

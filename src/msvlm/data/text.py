@@ -1,4 +1,4 @@
-"""Reports, and the cues that go before them, <-> tokens and labels."""
+"""Reports and their cues <-> tokens and labels."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,10 +21,10 @@ from msvlm.labeling import label_sentence, split_sentences
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements, Vocabulary
 
 VISUAL_TOKEN = "<visual>"
-"""Stands in a prompt where one visual token is spliced in."""
+"""Placeholder of one visual token in a prompt."""
 IGNORED_LABEL = -100
 REQUEST = "Write the findings and the impression of this study's radiology report."
-"""What a chat model is asked for; others are trained to go on with the report."""
+"""The user's request to a chat model; other models are trained to continue with the report."""
 
 _BYTES = 256
 _SPECIAL_TOKENS = ("<pad>", "<begin>", "<end>", VISUAL_TOKEN)
@@ -32,7 +32,7 @@ _HEADING = re.compile(r"(?:\A|(?<=[.!?:\n]))\s*(findings|impression)\s*:", re.IG
 
 
 class Section(StrEnum):
-    """The parts of a report."""
+    """Sections of a report."""
 
     FINDINGS = "findings"
     IMPRESSION = "impression"
@@ -56,29 +56,31 @@ class DraftSentence:
 
     @property
     def positive_statements(self) -> Statements:
-        """The findings that it calls present or possible."""
+        """Statements that call a finding present or possible."""
         return tuple(item for item in self.statements if item.certainty.is_positive)
 
 
 class ReportText:
-    """Cues and reports as one model's tokens: visual tokens, cues, report, end token.
+    """Converts cues and reports to the tokens of one model: visual tokens, cues, report, end token.
 
-    The tokenizer is given the visual placeholder where it has none. Where it has a chat template, visual tokens, cues
-    and a request are the user's turn.
+    The visual placeholder is added to a tokenizer without it. With a chat template, visual tokens, cues and a request
+    are the user's turn.
 
     Attributes:
         tokenizer: a fast Hugging Face tokenizer.
-        visual_tokens: how many visual tokens stand before each report.
-        vocabulary: of the findings.
-        visual_token_id: the placeholder of each of them.
-        end_token_id: ends each report.
+        visual_tokens: number of visual tokens before each report.
+        vocabulary: vocabulary of the findings.
+        visual_token_id: token id of their placeholder.
+        end_token_id: token id that ends each report.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, visual_tokens: int, vocabulary: Vocabulary) -> None:
         if not tokenizer.is_fast:
-            raise ModelError("the tokenizer has no fast form (tokenizer.json); sentences cannot be found in its tokens")
+            raise ModelError(
+                "the tokenizer has no fast form (tokenizer.json), which is needed to find sentences in its tokens"
+            )
         if tokenizer.eos_token_id is None:
-            raise ModelError("the tokenizer has no end token; set its eos_token, which ends a report")
+            raise ModelError("the tokenizer has no end token; set its eos_token")
         tokenizer.add_tokens([AddedToken(VISUAL_TOKEN, special=True, normalized=False)], special_tokens=True)
         self.tokenizer = tokenizer
         self.visual_tokens = visual_tokens
@@ -88,10 +90,10 @@ class ReportText:
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, visual_tokens: int, vocabulary: Vocabulary) -> "ReportText":
-        """Around a saved tokenizer: a folder, or a name on the hub.
+        """Loads a saved tokenizer from a folder, or by its name on the hub.
 
         Raises:
-            ModelError: there is none, or it has no fast form.
+            ModelError: the tokenizer is missing or has no fast form.
         """
         try:
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=False)
@@ -102,38 +104,38 @@ class ReportText:
         return cls(tokenizer, visual_tokens, vocabulary)
 
     def training_batch(self, cues: Sequence[str], reports: Sequence[str]) -> TextBatch:
-        """Prompts followed by their reports, padded on the right; labels on reports and end tokens only.
+        """Returns prompts followed by their reports, padded on the right; labels on reports and end tokens only.
 
-        A study's cues are what `write_cues` gives; an empty text leaves them out.
+        The cues of a study are a text of `write_cues`; with an empty text the prompt has no cues.
         """
         prompts = [self._prompt(cue) for cue in cues]
-        answers = [[*self._report_tokens(report), self.end_token_id] for report in reports]
-        rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        length = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), length), self._padding_id)
-        labels = torch.full((len(rows), length), IGNORED_LABEL)
-        for index, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-            input_ids[index, : len(row)] = torch.tensor(row)
-            labels[index, len(row) - len(answer) : len(row)] = torch.tensor(answer)
-        lengths = torch.tensor([len(row) for row in rows])
+        targets = [[*self._report_tokens(report), self.end_token_id] for report in reports]
+        sequences = [prompt + target for prompt, target in zip(prompts, targets, strict=True)]
+        length = max(len(sequence) for sequence in sequences)
+        input_ids = torch.full((len(sequences), length), self._padding_id)
+        labels = torch.full((len(sequences), length), IGNORED_LABEL)
+        for index, (sequence, target) in enumerate(zip(sequences, targets, strict=True)):
+            input_ids[index, : len(sequence)] = torch.tensor(sequence)
+            labels[index, len(sequence) - len(target) : len(sequence)] = torch.tensor(target)
+        lengths = torch.tensor([len(sequence) for sequence in sequences])
         return TextBatch(input_ids, torch.arange(length) < lengths[:, None], labels)
 
     def prompt_batch(self, cues: Sequence[str]) -> TextBatch:
-        """Prompts to write after, padded on the left."""
-        rows = [self._prompt(cue) for cue in cues]
-        length = max(len(row) for row in rows)
-        input_ids = torch.full((len(rows), length), self._padding_id)
-        for index, row in enumerate(rows):
-            input_ids[index, length - len(row) :] = torch.tensor(row)
-        lengths = torch.tensor([len(row) for row in rows])
+        """Returns prompts for generation, padded on the left."""
+        prompts = [self._prompt(cue) for cue in cues]
+        length = max(len(prompt) for prompt in prompts)
+        input_ids = torch.full((len(prompts), length), self._padding_id)
+        for index, prompt in enumerate(prompts):
+            input_ids[index, length - len(prompt) :] = torch.tensor(prompt)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
         return TextBatch(input_ids, torch.arange(length) >= length - lengths[:, None])
 
     def decode(self, tokens: Int[Tensor, " tokens"]) -> str:
-        """The text of written tokens, up to the end token."""
-        written = tokens.tolist()
-        if self.end_token_id in written:
-            written = written[: written.index(self.end_token_id)]
-        known = [token for token in written if 0 <= token < len(self.tokenizer)]
+        """Returns the text of generated tokens, up to the end token."""
+        generated = tokens.tolist()
+        if self.end_token_id in generated:
+            generated = generated[: generated.index(self.end_token_id)]
+        known = [token for token in generated if 0 <= token < len(self.tokenizer)]
         text = self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
@@ -141,7 +143,8 @@ class ReportText:
     def draft_sentences(self, report: str) -> tuple[DraftSentence, ...]:
         """Returns the sentences of a report, findings first, with their tokens in a training batch and statements.
 
-        They are those that `split_sentences` finds in the sections that `split_report` gives.
+        The report is a model's output: text before any heading counts as findings, a section may occur several times,
+        and headings are recognised in any case.
         """
         encoded = self.tokenizer(
             report, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
@@ -165,43 +168,41 @@ class ReportText:
         return self.end_token_id if padding is None else int(padding)
 
     def _report_tokens(self, report: str) -> list[int]:
-        """The report's tokens; what looks like a special token in it stays text."""
+        """Returns the report's tokens; text that looks like a special token stays text."""
         return list(self.tokenizer(report, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _prompt(self, cues: str) -> list[int]:
-        told = f"Cues: {cues}\n" if cues else ""
+        cue_line = f"Cues: {cues}\n" if cues else ""
         placeholders = VISUAL_TOKEN * self.visual_tokens
         if self.tokenizer.chat_template is not None:
             prompt = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": f"{placeholders}\n{told}{REQUEST}"}],
+                [{"role": "user", "content": f"{placeholders}\n{cue_line}{REQUEST}"}],
                 tokenize=False,
                 add_generation_prompt=True,
             )
             return list(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
         begin = self.tokenizer.bos_token_id
-        tokens = self.tokenizer(f"{placeholders}\n{told}", add_special_tokens=False)["input_ids"]
+        tokens = self.tokenizer(f"{placeholders}\n{cue_line}", add_special_tokens=False)["input_ids"]
         return [*([] if begin is None else [int(begin)]), *tokens]
 
 
 def train_tokenizer(
     texts: Iterable[str], vocabulary: Vocabulary, vocabulary_size: int = 2048
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer for reports such as these: byte pairs within words, numbers digit by digit, nothing lost.
+    """Trains a tokenizer on reports and on cues: byte pairs within words, numbers digit by digit, lossless.
 
-    Any text is told, those with unseen words in more tokens; `decode(encode(text))` is the text. Cues are learned too.
+    Any text can be encoded, with more tokens for unseen words; `decode(encode(text))` is the text.
 
     Raises:
-        ConfigError: the vocabulary has no room for bytes and special tokens.
-        DataError: there are no texts.
+        ConfigError: the vocabulary is too small for the bytes and special tokens.
+        DataError: no text is given.
     """
     least = _BYTES + len(_SPECIAL_TOKENS)
     if vocabulary_size < least:
-        raise ConfigError(
-            f"a vocabulary of {vocabulary_size} tokens; {least} at least, for the bytes and special tokens"
-        )
+        raise ConfigError(f"a vocabulary of {vocabulary_size} tokens; at least {least}, the bytes and special tokens")
     reports = [text for text in texts if text]
     if not reports:
-        raise DataError("no report to train a tokenizer on; name a manifest whose studies have reports")
+        raise DataError("no report to train a tokenizer on; name a manifest with reports")
     every_cue = [
         write_cues([FindingStatement(kind.name, Certainty.PRESENT, frozenset(kind.attributes), 10.0)], vocabulary)
         for kind in vocabulary.findings
@@ -230,22 +231,9 @@ def train_tokenizer(
 
 
 def join_report(findings: str, impression: str) -> str:
-    """Both sections as one text, each under its heading; an empty one is left out."""
+    """Returns both sections as one text, each after its heading; an empty section is left out."""
     parts = (("Findings", findings.strip()), ("Impression", impression.strip()))
     return "\n".join(f"{heading}: {text}" for heading, text in parts if text)
-
-
-def split_report(text: str) -> tuple[str, str]:
-    """The findings and the impression of a written report.
-
-    It takes what a model writes: a section that stands twice is joined by a line break, text before any heading
-    counts as findings, and headings are known in any case.
-    """
-    sections: dict[Section, list[str]] = {section: [] for section in Section}
-    for part in _parts(text):
-        sections[part.section].append(text[part.start : part.end])
-    findings, impression = ("\n".join(sections[section]) for section in Section)
-    return findings, impression
 
 
 @dataclass(frozen=True)
@@ -256,7 +244,7 @@ class _Part:
 
 
 def _parts(text: str) -> list[_Part]:
-    """The stretches of a written report between headings, without the blanks around them, in reading order."""
+    """Returns the parts of a report between headings, without white space around them, in reading order."""
     section, start, parts = Section.FINDINGS, 0, []
     for heading in [*_HEADING.finditer(text), None]:
         end = heading.start() if heading else len(text)

@@ -4,7 +4,6 @@ Nothing is resampled along the scan axis: a study keeps all its slices at their 
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +17,6 @@ MR_FULL_SCALE = 1000
 """MR intensities are scaled so that the `mr_percentiles` of their volume become 0 and this."""
 
 
-class HuSource(StrEnum):
-    """Source of CT values in HU: `RESCALE`, the slope and intercept of each file."""
-
-    RESCALE = "rescale"
-
-
-class Orientation(StrEnum):
-    """Orientation of slices on the grid: `DISPLAY`, that of `to_display_orientation`."""
-
-    DISPLAY = "display"
-
-
 @dataclass(frozen=True)
 class InputConfig:
     """Preprocessing of a model's input. It is saved with the model and applied whenever the model reads a study.
@@ -40,7 +27,6 @@ class InputConfig:
         windows_hu: CT channels, each the (low, high) HU that become -1 and 1; values outside are clipped.
         windows_mr: MR channels, the same on the scale of `MR_FULL_SCALE`.
         mr_percentiles: percentiles of each MR volume that become 0 and `MR_FULL_SCALE`.
-        hu_source, orientation: a saved model with a value unknown to this version is refused when it is loaded.
     """
 
     rows: int = 96
@@ -49,8 +35,6 @@ class InputConfig:
     windows_hu: tuple[tuple[float, float], ...] = ((-1350.0, 150.0), (-160.0, 240.0), (-200.0, 1300.0))
     windows_mr: tuple[tuple[float, float], ...] = ((0.0, 1000.0), (0.0, 500.0), (500.0, 1500.0))
     mr_percentiles: tuple[float, float] = (1.0, 99.0)
-    hu_source: HuSource = HuSource.RESCALE
-    orientation: Orientation = Orientation.DISPLAY
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns) < 8 or self.pixel_spacing_mm <= 0:
