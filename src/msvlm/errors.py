@@ -1,41 +1,41 @@
-"""The errors a caller may want to catch. Each message gives the value found, what was wanted, and the cure."""
+"""The errors that a caller may want to catch. Each message gives the value found, what was wanted, and what to do."""
 
 
 class MsvlmError(Exception):
-    """Any error that msvlm raises on purpose."""
+    """Base class of all errors that msvlm raises."""
 
 
 class StudyError(MsvlmError):
-    """A study, series or file cannot be read as what it claims to be."""
+    """A study, series or file cannot be read."""
 
 
 class GeometryError(StudyError):
-    """Slices lie where the asked operation has no answer: uneven spacing, a missing slice, duplicate positions."""
+    """The geometry of a series does not allow the operation: uneven spacing, a missing slice, duplicate positions."""
 
 
 class ReportError(MsvlmError):
-    """A report cannot be read or written in the asked form."""
+    """A report cannot be read or written."""
 
 
 class ConfigError(MsvlmError):
-    """A configuration holds an unknown key or a value that makes no sense."""
+    """A configuration holds an unknown key or a bad value."""
 
 
 class DataError(MsvlmError):
-    """A data set is empty, leaks between splits, or points at files that are not there."""
+    """A data set is empty, damaged, has one patient in two splits, or names files that do not exist."""
 
 
 class ModelError(MsvlmError):
-    """A saved model is incomplete, or its parts do not fit each other."""
+    """A saved model is not found, is incomplete, or its parts do not fit together."""
 
 
 class InputMismatchError(ModelError):
-    """A study or batch was prepared otherwise than the model was trained to read."""
+    """A study or batch was prepared with other settings, or for another vocabulary, than the model's."""
 
 
 class TrainingError(MsvlmError):
-    """Training cannot go on: a loss that is not a number, a checkpoint of another run."""
+    """Training cannot continue: a loss that is not finite, a checkpoint of another run."""
 
 
 class MetricError(MsvlmError):
-    """A score cannot be computed here: its package is not installed, or a model that it needs cannot be had."""
+    """A score cannot be computed: its package is not installed, or a model that it needs is not available."""
