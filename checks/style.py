@@ -28,6 +28,8 @@ def main() -> int:
     """Prints every violation; returns 1 where there is one."""
     root = Path(__file__).resolve().parent.parent
     complaints = [complaint for path in python_files(root) for complaint in complaints_of_code(path, root)]
+    for path in [*sorted((root / "src").rglob("*.py")), root / "README.md"]:
+        complaints += complaints_of_words(path, root)
     complaints += complaints_of_repository(root)
     for complaint in complaints:
         print(complaint)

@@ -62,7 +62,7 @@ def test_the_one_slice_that_matters_is_found(slices: int, place: float) -> None:
     weights = weights_at(slices, **{f"s{index}": 2.0})
     found = search(study(1, slices), score_by(weights))
     assert min(abs(slice_ - index) for slice_ in found.slices) <= 2
-    assert found.log_probability_drops_nats[0] == pytest.approx(2.0)
+    assert found.log_probability_drops[0] == pytest.approx(2.0)
 
 
 def test_a_slice_with_attention_is_tried_outside_the_best_zone() -> None:
@@ -82,7 +82,7 @@ def test_slices_that_matter_more_come_first() -> None:
     weights = weights_at(12, s2=1.0, s9=3.0)
     found = search(study(1, 12), score_by(weights), weights[0])
     assert found.slices[0] == 9
-    assert list(found.log_probability_drops_nats) == sorted(found.log_probability_drops_nats, reverse=True)
+    assert list(found.log_probability_drops) == sorted(found.log_probability_drops, reverse=True)
 
 
 def test_where_no_slice_matters_the_one_that_the_head_attention_most_is_named_with_its_true_drop() -> None:
@@ -90,8 +90,8 @@ def test_where_no_slice_matters_the_one_that_the_head_attention_most_is_named_wi
     attention[13] = 1.0
     found = search(study(1, 20), score_by(np.full((1, 20), 0.003)), attention)
     assert found.slices == (13,)
-    assert found.log_probability_drops_nats == pytest.approx((0.015,))
-    assert found.log_probability_drops_nats[0] < FAINT_NATS
+    assert found.log_probability_drops == pytest.approx((0.015,))
+    assert found.log_probability_drops[0] < FAINT_NATS
 
 
 def test_what_no_slice_carries_and_has_no_attention_rests_on_none() -> None:

@@ -38,7 +38,7 @@ class SentenceEvidence:
     Attributes:
         sentence: the sentence.
         slices: indices of slices in the study's batch, strongest first.
-        log_probability_drops_nats: how much the log-probability of the sentence falls when that slice and its
+        log_probability_drops: how much the log-probability of the sentence falls, in nats, when that slice and its
             neighbours are masked. Where no slice by itself matters, the slice with the most attention of the findings
             head is given, and its drop is below `FAINT_NATS`.
         mean_token_probability: geometric mean of the probabilities of the sentence's tokens, nothing masked.
@@ -46,7 +46,7 @@ class SentenceEvidence:
 
     sentence: DraftSentence
     slices: tuple[int, ...]
-    log_probability_drops_nats: tuple[float, ...]
+    log_probability_drops: tuple[float, ...]
     mean_token_probability: float
 
 

@@ -190,7 +190,7 @@ def _slices(prepared: PreparedStudy, study: Study) -> list[Evidence]:
 
 
 def _with_evidence(found: SentenceEvidence, slices: list[Evidence], probabilities: dict[str, float]) -> Sentence:
-    drops = zip(found.slices, found.log_probability_drops_nats, strict=True)
+    drops = zip(found.slices, found.log_probability_drops, strict=True)
     return Sentence(
         text=found.sentence.text,
         evidence=tuple(replace(slices[index], score=drop) for index, drop in drops),

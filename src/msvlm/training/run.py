@@ -63,9 +63,7 @@ def train(config: TrainConfig) -> Path:
     model = _load_model(config)
     manifest = read_manifest(Path(config.manifest))
     prepared = SliceStore.open(Path(config.prepared))
-    check_input(model.config, prepared.input_config)
-    check_vocabularies(manifest, prepared, model.vocabulary)
-    _check_grid(model, prepared)
+    _check_data(model, manifest, prepared)
     _claim_output(output, config, model, accelerator)
     if finished.is_dir():
         return finished
@@ -146,7 +144,10 @@ def _load_model(config: TrainConfig) -> MsVlm:
     return MsVlm.from_pretrained(config.start_from) if config.model is None else MsVlm(config.model)
 
 
-def _check_grid(model: MsVlm, prepared: SliceStore) -> None:
+def _check_data(model: MsVlm, manifest: Manifest, prepared: SliceStore) -> None:
+    """Refuses studies that were prepared with other settings, or have another vocabulary, than the model's."""
+    check_input(model.config, prepared.input_config)
+    check_vocabularies(manifest, prepared, model.vocabulary)
     if prepared.region_grid != model.slice_encoder.region_grid:
         raise InputMismatchError(
             f"lesions were prepared on a grid of {prepared.region_grid}, but the model's region grid is "
