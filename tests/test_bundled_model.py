@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from msvlm.errors import OutsideTrainingError
 from msvlm.imaging.read import read_study
 from msvlm.phantom.chest.chest_ct import draw_chest_ct
 from msvlm.reporting.reporter import BUNDLED_WEIGHTS, Reporter
 
 LARGEST_BYTES = 30_000_000
-OUTSIDE = "does not look like what the model was trained on"
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,14 @@ def test_evidence_lies_in_the_series_that_were_read(reporter: Reporter) -> None:
         assert all(piece.slice_index < lengths[piece.series_key] for piece in sentence.evidence)
 
 
-def test_the_real_chest_ct_is_read_to_its_end(reporter: Reporter, real_data: Path) -> None:
-    report = reporter.write(read_study(real_data / "cmb_crc" / "cmb_crc_lung_nodule.zip"))
+def test_a_real_chest_ct_is_refused_and_read_to_its_end_on_demand(reporter: Reporter, real_data: Path) -> None:
+    study = read_study(real_data / "cmb_crc" / "cmb_crc_lung_nodule.zip")
+    with pytest.raises(OutsideTrainingError, match="unlike the training data"):
+        reporter.write(study)
+    report = reporter.write(study, outside_training=True)
     assert report.findings and report.impression and len(report.probabilities) == 18
-    assert any(OUTSIDE in reason for reason in report.outside_training), "it has seen synthetic chests only"
+    assert len(report.outside_training) == 1, "it was trained on synthetic chests only"
+    assert all(sentence.support is None for sentence in report.sentences)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,8 @@ def test_the_real_chest_ct_is_read_to_its_end(reporter: Reporter, real_data: Pat
         "prostatex_0000",
     ],
 )
-def test_heads_abdomens_and_mri_are_said_to_lie_outside(reporter: Reporter, real_data: Path, study: str) -> None:
-    report = reporter.write(read_study(real_data / study))
-    assert any(OUTSIDE in reason for reason in report.outside_training)
-    assert report.findings
+def test_heads_abdomens_and_mri_are_refused(reporter: Reporter, real_data: Path, study: str) -> None:
+    with pytest.raises(
+        OutsideTrainingError, match="lies outside what the model was trained on, so no report is drafted"
+    ):
+        reporter.write(read_study(real_data / study))

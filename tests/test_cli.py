@@ -88,6 +88,24 @@ def test_report_prints_and_writes_the_draft(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.md", "key_slices.png"}
 
 
+def test_a_study_outside_the_training_domain_ends_with_status_3_in_one_line(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "report",
+        str(real_data / "totalsegmentator" / "example_mr_sm.nii.gz"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 3
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if "lies outside" in line] == printed.err.splitlines()[-1:]
+    assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--outside-training"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("lies outside what the model was trained on") == 1 and "support" not in printed.out
+
+
 def test_report_goes_into_a_folder_of_the_studys_own(
     model: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,12 +128,22 @@ def test_a_slice_that_decides_nothing_is_said_to_decide_nothing() -> None:
 
 
 def test_what_the_model_was_trained_on_and_what_lies_outside_is_told() -> None:
-    report = replace(report_on(7), trained_on="synthetic chests", outside_training=("s2 is MR",))
+    report = replace(report_on(7), trained_on="synthetic chests", outside_training=("s2: MR", "s3: MR", "s4: MR"))
     text = to_markdown(report)
     assert "The model was trained on synthetic chests." in text
-    assert "Outside what the model was trained on: s2 is MR" in text
-    for told in ("trained on synthetic chests", "Outside what the model was trained on: s2 is MR", "Warning: s2 shows"):
-        assert told in report_to_text(report)
+    outside = "This study lies outside what the model was trained on: s2: MR (and 2 more series)."
+    for expected in ("trained on synthetic chests", outside, "Warning: s2 shows"):
+        assert expected in " ".join(report_to_text(report).split())
+    assert text.count("lies outside") == 1 and outside in text, "once for the study, not once for each series"
+    for words in (text, report_to_text(report)):
+        assert "Findings head" not in words and "| Lung nodule |" not in words
+
+
+def test_a_sentence_without_support_shows_none() -> None:
+    report = report_on(7)
+    unsupported = replace(report, findings_sentences=tuple(replace(s, support=None) for s in report.findings_sentences))
+    for words in (to_markdown(unsupported), report_to_text(unsupported)):
+        assert words.count("support") == words.count("support 0.80") == 1, "that of the impression"
 
 
 def test_the_picture_by_itself_says_that_a_study_lies_outside() -> None:

@@ -43,25 +43,24 @@ def domain() -> TrainingDomain:
 
 
 def test_few_unseen_series_of_the_same_kind_are_flagged(domain: TrainingDomain) -> None:
-    flagged = [bool(domain.reasons_outside(chest_series(), summary)) for summary in summaries(400, 3)]
+    flagged = [bool(domain.outside_by_distance(summary)) for summary in summaries(400, 3)]
     assert np.mean(flagged) <= 0.05
 
 
 def test_a_look_that_training_never_showed_is_flagged(domain: TrainingDomain) -> None:
     odd = summaries(50, 4, shift=2.0)
-    assert all("does not look like" in domain.reasons_outside(chest_series(), summary)[0] for summary in odd)
+    assert all("unlike the training data" in domain.outside_by_distance(summary) for summary in odd)
 
 
 def test_a_value_that_is_not_a_number_is_flagged(domain: TrainingDomain) -> None:
-    assert domain.reasons_outside(chest_series(), np.full(FEATURES, np.nan, dtype=np.float32))
+    assert domain.outside_by_distance(np.full(FEATURES, np.nan, dtype=np.float32))
 
 
 def test_the_header_is_heard(domain: TrainingDomain) -> None:
-    usual = summaries(1, 1)[0]
-    assert "is MR" in domain.reasons_outside(chest_series(Modality.MR), usual)[0]
-    assert "shows 'head'" in domain.reasons_outside(chest_series(body_part="head"), usual)[0]
-    assert domain.reasons_outside(chest_series(body_part="thorax"), usual) == ()
-    assert domain.reasons_outside(chest_series(body_part=""), usual) == ()
+    assert domain.outside_by_header(chest_series(Modality.MR)) == "MR, where the model was trained on CT"
+    assert "body part 'head'" in domain.outside_by_header(chest_series(body_part="head"))
+    assert domain.outside_by_header(chest_series(body_part="thorax")) == ""
+    assert domain.outside_by_header(chest_series(body_part="")) == ""
 
 
 def test_reading_what_was_saved_is_identity(domain: TrainingDomain, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A study goes in and a report comes out: sections, sentences, slices that exist, probabilities, warnings."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study, untrained_tiny_reader
 
 from msvlm.data.text import join_report
-from msvlm.errors import ConfigError, ModelError, StudyError
+from msvlm.errors import ConfigError, ModelError, OutsideTrainingError, StudyError
 from msvlm.report import Report
 from msvlm.reporting.drafting import draft_reports, state_findings
 from msvlm.reporting.evidence import SentenceScorer
@@ -182,17 +181,53 @@ def test_the_heads_answer_follows_the_models_thresholds() -> None:
     assert all(item.certainty is Certainty.ABSENT for item in state_findings(findings, model)[0])
 
 
-def test_a_study_unlike_those_trained_on_is_warned_of(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "model")
+def reporter_of_domain(reporter: Reporter, centre: float, body_part: str) -> Reporter:
+    """The tiny reporter, trained on series whose summaries lie around a value."""
     features = 2 * np.prod(untrained_tiny_reader().standardiser.mean.shape)
-    summaries = np.random.default_rng(0).normal(50.0, 0.1, size=(60, features)).astype(np.float32)
-    fit_training_domain(summaries, summaries, ("CT",), ("head",), "heads only").save(tmp_path / "model")
-    written = Reporter.from_pretrained(tmp_path / "model").write(tiny_study(1))
-    assert written.trained_on == "heads only"
-    assert "s2 shows 'chest'" in written.outside_training[0]
-    assert "does not look like" in written.outside_training[1]
-    assert written.warnings == ()
+    summaries = np.random.default_rng(0).normal(centre, 0.1, size=(60, features)).astype(np.float32)
+    domain = fit_training_domain(summaries, summaries, ("CT",), (body_part,), f"{body_part} only")
+    return Reporter(reporter.model, reporter.text, "tiny", replace(domain, largest_distance=1e5 if not centre else 1.0))
+
+
+@pytest.mark.parametrize(
+    ("centre", "body_part", "reason"),
+    [
+        (0.0, "head", "s2 is body part 'chest', where the model was trained on head"),
+        (50.0, "chest", "unlike the training data"),
+    ],
+)
+def test_a_study_outside_the_training_domain_is_refused_in_one_sentence(
+    reporter: Reporter, centre: float, body_part: str, reason: str
+) -> None:
+    with pytest.raises(
+        OutsideTrainingError, match=rf"^study1 lies outside .*{reason}.*pass --outside-training"
+    ) as refused:
+        reporter_of_domain(reporter, centre, body_part).write(tiny_study(1))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_report_from_outside_the_training_domain_has_no_support(reporter: Reporter, report: Report) -> None:
+    written = reporter_of_domain(reporter, 50.0, "head").write(tiny_study(1), outside_training=True)
+    assert written.findings == report.findings
+    assert written.outside_training == ("s2: body part 'chest', where the model was trained on head",)
+    assert [sentence.support for sentence in written.sentences] == [None] * len(report.sentences)
+    assert written.warnings == () and written.trained_on == "head only"
     assert Report.from_json(written.to_json()) == written
+    inside = reporter_of_domain(reporter, 0.0, "chest").write(tiny_study(1), outside_training=True)
+    assert inside.outside_training == () and inside.sentences == report.sentences
+
+
+def test_series_outside_the_training_domain_are_left_out_where_others_lie_inside(
+    reporter: Reporter, report: Report
+) -> None:
+    study = tiny_study(1)
+    head = replace(study.series[0], key="s3", body_part="head")
+    written = reporter_of_domain(reporter, 0.0, "chest").write(replace(study, series=(*study.series, head)))
+    assert written.series_used == ("s2",) and written.sentences == report.sentences
+    assert [(item.name, item.reason) for item in written.left_out][-1] == (
+        "s3",
+        "outside the training domain: body part 'head', where the model was trained on chest",
+    )
 
 
 def test_a_body_that_is_wider_than_what_the_model_sees_is_warned_of(reporter: Reporter) -> None:

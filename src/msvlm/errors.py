@@ -33,6 +33,10 @@ class InputMismatchError(ModelError):
     """A study or batch was prepared with other settings, or for another vocabulary, than the model's."""
 
 
+class OutsideTrainingError(MsvlmError):
+    """A study lies outside what the model was trained on; its report would be worthless."""
+
+
 class TrainingError(MsvlmError):
     """Training cannot continue: a loss that is not finite, a checkpoint of another run."""
 

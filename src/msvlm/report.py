@@ -56,13 +56,14 @@ class Sentence:
     Attributes:
         text: as written.
         evidence: the slices on which it rests, strongest first.
-        support: probability, 0 to 1, that the model itself gives to what the sentence states.
+        support: probability, 0 to 1, that the model itself gives to what the sentence states; None outside the training
+            domain, where it means nothing.
         statements: what it says of findings, by the rule-based labeler.
     """
 
     text: str
     evidence: tuple[Evidence, ...] = ()
-    support: float = 0.0
+    support: float | None = None
     statements: Statements = ()
 
     @property
@@ -85,8 +86,8 @@ class Report:
         left_out: series and files of the study that were not read, and why.
         warnings: what a reader must know, for example that part of the body lies outside the model's field of view.
         trained_on: what the model was trained on, in a reader's words; empty where it is not known.
-        outside_training: why the study lies outside the model's training domain; empty where it does not, or where
-            the domain is not known.
+        outside_training: why series lie outside the model's training domain, for a report that was drafted all the
+            same; empty where none does, or where the domain is not known.
     """
 
     study_key: str

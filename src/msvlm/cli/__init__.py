@@ -8,7 +8,7 @@ import tyro
 
 from msvlm.cli.datasets import Evaluate, Phantom, Prepare, Train
 from msvlm.cli.studies import Demo, Inspect, Report
-from msvlm.errors import MsvlmError
+from msvlm.errors import MsvlmError, OutsideTrainingError
 
 Verb = Demo | Inspect | Report | Phantom | Prepare | Train | Evaluate
 
@@ -18,7 +18,11 @@ _DESCRIPTION = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit status: 2, with one line on stderr, for an error that the user can correct."""
+    """Runs one verb and returns the exit status.
+
+    2, with one line on stderr, for an error that the user can correct; 3 for a study that the model cannot read since
+    it lies outside what the model was trained on.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
         from importlib.metadata import version
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb.run()
     except MsvlmError as error:
         print(f"msvlm: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, OutsideTrainingError) else 2
     except OSError as error:
         # Not its text, which has the path: folders are named after patients. Readers that know more raise MsvlmError.
         print(f"msvlm: a file or folder cannot be used: {error.strerror or type(error).__name__}", file=sys.stderr)

@@ -3,8 +3,7 @@
 import textwrap
 
 from msvlm.report import Report, Sentence
-from msvlm.reporting.documents import notices
-from msvlm.reporting.evidence_text import evidence_text
+from msvlm.reporting.documents import notices, sentence_note
 from msvlm.vocabulary import find_vocabulary
 
 _WIDTH = 100
@@ -13,12 +12,13 @@ _WIDTH = 100
 def report_to_text(report: Report) -> str:
     """Returns a drafted report for a terminal: notices, probabilities, then each sentence with its evidence."""
     lines = [wrapped(notice, 0) for notice in notices(report)]
-    lines += ["", "Findings head (probability that the finding is present)"]
-    ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    vocabulary = find_vocabulary(report.vocabulary)
-    cells = [f"{probability:5.2f}  {vocabulary.kind(name).label:<38}" for name, probability in ranked]
-    half = -(-len(cells) // 2)
-    lines += ["".join(cells[row::half]).rstrip() for row in range(half)]
+    if not report.outside_training:
+        lines += ["", "Findings head (probability that the finding is present)"]
+        ranked = sorted(report.probabilities.items(), key=lambda item: -item[1])
+        vocabulary = find_vocabulary(report.vocabulary)
+        cells = [f"{probability:5.2f}  {vocabulary.kind(name).label:<38}" for name, probability in ranked]
+        half = -(-len(cells) // 2)
+        lines += ["".join(cells[row::half]).rstrip() for row in range(half)]
     for title, sentences in (("Findings", report.findings_sentences), ("Impression", report.impression_sentences)):
         lines += ["", title]
         lines += [_sentence(sentence) for sentence in sentences] or ["  (the model wrote nothing here)"]
@@ -31,6 +31,5 @@ def wrapped(text: str, indent: int) -> str:
 
 
 def _sentence(sentence: Sentence) -> str:
-    evidence = evidence_text(sentence)
-    note = f"[{evidence + '; ' if evidence else ''}support {sentence.support:.2f}]"
-    return f"{wrapped(sentence.text, 2)}\n{wrapped(note, 6)}"
+    note = sentence_note(sentence)
+    return "\n".join([wrapped(sentence.text, 2), *([wrapped(f"[{note}]", 6)] if note else [])])

@@ -46,6 +46,7 @@ class Report:
         model: Folder of a model, or its name on the hub.
         output: Folder for report.json, report.md and key_slices.png.
         device: Torch device; auto uses a GPU if there is one.
+        outside_training: Draft a report even of a study outside what the model was trained on.
     """
 
     study: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY", help_behavior_hint="(required)")]
@@ -54,12 +55,13 @@ class Report:
         None
     )
     device: str = "auto"
+    outside_training: bool = False
 
     def run(self) -> None:
         from msvlm.imaging.read import read_study
 
         study = read_study(self.study)
-        _report(study, self.model, self.output or Path("report") / study.key, self.device)
+        _report(study, self.model, self.output or Path("report") / study.key, self.device, self.outside_training)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def _positive_labels(statements: "Iterable[FindingStatement]") -> set[str]:
     return {CHEST.kind(item.name).label.lower() for item in statements if item.certainty.is_positive}
 
 
-def _report(study: "Study", model: str | None, output: Path, device: str) -> "DraftedReport":
+def _report(
+    study: "Study", model: str | None, output: Path, device: str, outside_training: bool = False
+) -> "DraftedReport":
     """Drafts, prints and writes the report of a study."""
     from msvlm.cli.report_text import report_to_text
     from msvlm.files import check_writable
@@ -122,7 +126,7 @@ def _report(study: "Study", model: str | None, output: Path, device: str) -> "Dr
 
     check_writable(output)
     print(f"{DISCLAIMER}\n\n{describe_study(study).to_text()}\n", flush=True)
-    report = Reporter.from_pretrained(model, device).write(study)
+    report = Reporter.from_pretrained(model, device).write(study, outside_training)
     print(report_to_text(report))
     documents = write_documents(report, study, output)
     written = (documents.report_json, documents.report_markdown, documents.key_slices)

@@ -7,7 +7,7 @@ from pathlib import Path
 from msvlm.files import replace_files
 from msvlm.report import Report, Sentence
 from msvlm.reporting.evidence_text import evidence_text
-from msvlm.reporting.key_slices import draw_key_slices
+from msvlm.reporting.key_slices import OUTSIDE, draw_key_slices
 from msvlm.study import Study
 from msvlm.vocabulary import find_vocabulary
 
@@ -44,7 +44,11 @@ def write_documents(report: Report, study: Study, folder: Path) -> Documents:
 def notices(report: Report) -> tuple[str, ...]:
     """Returns what a reader must know before a report: training data, what lies outside of them, and warnings."""
     trained_on = (f"The model was trained on {report.trained_on}.",) if report.trained_on else ()
-    outside = (f"Outside what the model was trained on: {reason}" for reason in report.outside_training)
+    outside = (
+        (f"{OUTSIDE}: {_first_of(report.outside_training)}. Its report is worthless.",)
+        if report.outside_training
+        else ()
+    )
     return (*trained_on, *outside, *(f"Warning: {warning}" for warning in report.warnings))
 
 
@@ -57,20 +61,32 @@ def to_markdown(report: Report, picture: str = "") -> str:
         lines += [f"## {title}", "", *(f"- {_with_evidence(sentence)}" for sentence in sentences), ""]
     if picture:
         lines += ["## Key slices", "", f"![The key slice of each positive finding]({picture})", ""]
-    lines += ["## Findings head", "", "| finding | probability |", "|---|---|"]
-    by_probability = sorted(report.probabilities.items(), key=lambda item: -item[1])
-    vocabulary = find_vocabulary(report.vocabulary)
-    lines += [f"| {vocabulary.kind(name).label} | {probability:.2f} |" for name, probability in by_probability]
-    lines += ["", "## What was read", "", f"Series used: {', '.join(report.series_used)}.", ""]
+    if not report.outside_training:
+        lines += ["## Findings head", "", "| finding | probability |", "|---|---|"]
+        by_probability = sorted(report.probabilities.items(), key=lambda item: -item[1])
+        vocabulary = find_vocabulary(report.vocabulary)
+        lines += [f"| {vocabulary.kind(name).label} | {probability:.2f} |" for name, probability in by_probability]
+        lines.append("")
+    lines += ["## What was read", "", f"Series used: {', '.join(report.series_used)}.", ""]
     lines += [f"- left out: {_escaped(item.name)}: {_escaped(item.reason)}" for item in report.left_out]
     lines += [""] * bool(report.left_out) + [f"Model: {report.model}. Status: {report.status}.", ""]
     return "\n".join(lines)
 
 
 def _with_evidence(sentence: Sentence) -> str:
-    evidence = evidence_text(sentence)
-    note = "; ".join(part for part in (evidence, f"support {sentence.support:.2f}") if part)
-    return f"{_escaped(sentence.text)} *({note})*"
+    note = sentence_note(sentence)
+    return f"{_escaped(sentence.text)} *({note})*" if note else _escaped(sentence.text)
+
+
+def sentence_note(sentence: Sentence) -> str:
+    """Returns the evidence and the support of a sentence as text; empty where it has neither."""
+    support = f"support {sentence.support:.2f}" if sentence.support is not None else ""
+    return "; ".join(part for part in (evidence_text(sentence), support) if part)
+
+
+def _first_of(reasons: tuple[str, ...]) -> str:
+    more = f" (and {len(reasons) - 1} more series)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"
 
 
 def _escaped(text: str) -> str:

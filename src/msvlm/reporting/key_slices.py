@@ -15,7 +15,7 @@ from msvlm.vocabulary import find_vocabulary
 from msvlm.vocabulary.vocabulary import FindingKind
 
 TILE_PIXELS = 288
-OUTSIDE = "This study lies outside what the model was trained on."
+OUTSIDE = "This study lies outside what the model was trained on"
 _CAPTION_LINES = 5
 _LINE_PIXELS = 17
 _MARGIN = 10

@@ -61,23 +61,21 @@ class TrainingDomain:
         squares = float((along**2 / self.variances).sum()) + max(residual, 0.0) / self.residual_variance
         return float(np.sqrt(squares / len(summary)))
 
-    def reasons_outside(self, series: Series, summary: NDArray[np.float32]) -> tuple[str, ...]:
-        """Returns why a series lies outside the training domain; empty where it does not."""
-        found = []
+    def outside_by_header(self, series: Series) -> str:
+        """Returns why a series lies outside the domain by its modality or body part; empty where it does not."""
         if series.modality.value not in self.modalities:
-            found.append(
-                f"{series.key} is {series.modality.value}; the model was trained on {_listed(self.modalities)}"
-            )
+            return f"{series.modality.value}, where the model was trained on {_listed(self.modalities)}"
         words = self.body_part_words
         if series.body_part and words and not any(word in series.body_part for word in words):
-            found.append(f"{series.key} shows '{series.body_part}'; the model was trained on {_listed(words)}")
+            return f"body part '{series.body_part}', where the model was trained on {_listed(words)}"
+        return ""
+
+    def outside_by_distance(self, summary: NDArray[np.float32]) -> str:
+        """Returns why a series with this summary lies outside the domain; empty where it does not."""
         distance = self.distance(summary)
-        if not distance <= self.largest_distance:
-            found.append(
-                f"{series.key} does not look like what the model was trained on: distance {distance:.1f}, "
-                f"at most {self.largest_distance:.1f} is usual"
-            )
-        return tuple(found)
+        if distance <= self.largest_distance:
+            return ""
+        return f"unlike the training data: distance {distance:.1f}, the limit is {self.largest_distance:.1f}"
 
     def save(self, folder: Path) -> None:
         """Writes the domain into a model's folder."""

@@ -8,7 +8,7 @@ import torch
 from msvlm.batch import StudyBatch
 from msvlm.data.dataset import to_study_batch
 from msvlm.data.text import ReportText, Section
-from msvlm.errors import ConfigError, ModelError, StudyError
+from msvlm.errors import ConfigError, ModelError, OutsideTrainingError, StudyError
 from msvlm.files import replaced_folder
 from msvlm.imaging.field_of_view import fraction_outside_field
 from msvlm.imaging.preprocess import PreparedStudy, prepare_study
@@ -18,7 +18,7 @@ from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.drafting import draft_reports
 from msvlm.reporting.evidence import SentenceEvidence, find_evidence
 from msvlm.reporting.out_of_domain import TrainingDomain, summarise
-from msvlm.study import Study
+from msvlm.study import LeftOut, Study
 from msvlm.vocabulary.vocabulary import Certainty
 
 BUNDLED_WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -78,23 +78,37 @@ class Reporter:
         """Device of the model."""
         return self.model.findings_head.thresholds.device
 
-    def write(self, study: Study) -> Report:
+    def write(self, study: Study, outside_training: bool = False) -> Report:
         """Drafts the report of one study, each sentence with the slices on which it rests.
+
+        Series outside the model's training domain are left out of the report.
+
+        Args:
+            study: the study.
+            outside_training: whether to draft a report even where all series lie outside the training domain; then
+                all are read, and no sentence has a support.
 
         Raises:
             StudyError: the study has no series to read.
+            OutsideTrainingError: no series lies inside the training domain.
         """
         if not study.series:
             raise StudyError(f"{study.key}: no series to read; `msvlm inspect` shows why each was left out")
-        prepared = prepare_study(study, self.model.config.input)
-        with torch.inference_mode():
-            batch = self.model.encode(to_study_batch([prepared], self.model.config.input).to(self.device))
+        reasons = self._outside_by_header(study)
+        if not outside_training:
+            study, reasons = _keep_inside(study, reasons), {}
+        prepared, batch = self._encode(study)
+        reasons = {**self._outside_by_distance(study, batch), **reasons}
+        if reasons and not outside_training:
+            study, reasons = _keep_inside(study, reasons), {}
+            prepared, batch = self._encode(study)
         draft = draft_reports(self.model, self.text, batch)[0]
         probabilities = dict(zip(self.model.vocabulary.names, draft.probabilities.tolist(), strict=True))
         slices = _slices(prepared, study)
         sentences: dict[Section, list[Sentence]] = {section: [] for section in Section}
         for found in find_evidence(self.model, self.text, batch, draft):
-            sentences[found.sentence.section].append(_with_evidence(found, slices, probabilities))
+            sentence = _with_evidence(found, slices, None if reasons else _support(found, probabilities))
+            sentences[found.sentence.section].append(sentence)
         return Report(
             study_key=study.key,
             findings_sentences=tuple(sentences[Section.FINDINGS]),
@@ -106,7 +120,7 @@ class Reporter:
             left_out=study.left_out,
             warnings=self._warnings(study),
             trained_on=self.domain.trained_on if self.domain is not None else "",
-            outside_training=self._outside_training(study, batch),
+            outside_training=tuple(f"{key}: {reason}" for key, reason in sorted(reasons.items())),
         )
 
     def _warnings(self, study: Study) -> tuple[str, ...]:
@@ -124,17 +138,54 @@ class Reporter:
                 )
         return tuple(found)
 
-    def _outside_training(self, study: Study, batch: StudyBatch) -> tuple[str, ...]:
+    def _encode(self, study: Study) -> tuple[PreparedStudy, StudyBatch]:
+        prepared = prepare_study(study, self.model.config.input)
+        with torch.inference_mode():
+            batch = to_study_batch([prepared], self.model.config.input).to(self.device)
+            return prepared, self.model.encode(batch)
+
+    def _outside_by_header(self, study: Study) -> dict[str, str]:
+        """Returns, by series key, why series lie outside the training domain by their headers."""
         if self.domain is None:
-            return ()
+            return {}
+        reasons = {series.key: self.domain.outside_by_header(series) for series in study.series}
+        return {key: reason for key, reason in reasons.items() if reason}
+
+    def _outside_by_distance(self, study: Study, batch: StudyBatch) -> dict[str, str]:
+        """Returns, by series key, why encoded series lie outside the training domain by their content."""
+        if self.domain is None:
+            return {}
         assert batch.slice_vectors is not None
         vectors = batch.slice_vectors.float().cpu().numpy()
         series_index = batch.series_index.cpu().numpy()
-        return tuple(
-            reason
+        reasons = {
+            series.key: self.domain.outside_by_distance(summarise(vectors[series_index == index]))
             for index, series in enumerate(study.series)
-            for reason in self.domain.reasons_outside(series, summarise(vectors[series_index == index]))
+        }
+        return {key: reason for key, reason in reasons.items() if reason}
+
+
+def _keep_inside(study: Study, reasons: dict[str, str]) -> Study:
+    """Returns the study without the series outside the training domain, which join what was left out.
+
+    Raises:
+        OutsideTrainingError: no series is left.
+    """
+    inside = tuple(series for series in study.series if series.key not in reasons)
+    if not inside:
+        first = study.series[0].key
+        more = len(study.series) - 1
+        others = f" ({more} more series {'is' if more == 1 else 'are'} outside too)" if more else ""
+        raise OutsideTrainingError(
+            f"{study.key} lies outside what the model was trained on, so no report is drafted: {first} is "
+            f"{reasons[first]}{others}; pass --outside-training (in Python outside_training=True) to draft one"
         )
+    left_out = [
+        LeftOut(series.key, f"outside the training domain: {reasons[series.key]}")
+        for series in study.series
+        if series.key in reasons
+    ]
+    return replace(study, series=inside, left_out=(*study.left_out, *left_out))
 
 
 def model_folder(name_or_folder: str | Path | None) -> Path:
@@ -189,12 +240,12 @@ def _slices(prepared: PreparedStudy, study: Study) -> list[Evidence]:
     ]
 
 
-def _with_evidence(found: SentenceEvidence, slices: list[Evidence], probabilities: dict[str, float]) -> Sentence:
+def _with_evidence(found: SentenceEvidence, slices: list[Evidence], support: float | None) -> Sentence:
     drops = zip(found.slices, found.log_probability_drops, strict=True)
     return Sentence(
         text=found.sentence.text,
         evidence=tuple(replace(slices[index], score=drop) for index, drop in drops),
-        support=_support(found, probabilities),
+        support=support,
         statements=found.sentence.statements,
     )
 
