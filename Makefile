@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: help setup demo test bench check lint format types contracts style tree labeler weights lock clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.ready  ## a virtual environment in .venv, exactly as requirements.lock names it
@@ -20,7 +20,7 @@ setup: .venv/.ready  ## a virtual environment in .venv, exactly as requirements.
 demo: setup  ## a synthetic chest CT, read by the bundled model, into demo/
 	$(BIN)/msvlm demo
 
-weights: setup  ## the bundled model anew: synthetic studies, six stages, scores on held-out studies
+weights: setup  ## train the bundled model again: synthetic studies, six runs, scores on held-out studies
 	$(BIN)/msvlm phantom data/chest --dicom --studies 1500 100 200
 	$(BIN)/msvlm prepare data/chest/manifest.jsonl data/chest_prepared --model configs/bundled/1_slices.toml
 	for stage in configs/bundled/*.toml; do $(BIN)/msvlm train $$stage || exit 1; done
@@ -52,10 +52,10 @@ style: setup
 	$(BIN)/python checks/style.py
 	$(BIN)/python checks/tree.py
 
-tree:  ## docs/architecture.md lists the files as they are
+tree:  ## update the list of files in docs/architecture.md
 	$(PYTHON) checks/tree.py --write
 
-labeler: setup  ## how well rules read real reports; MSVLM_REAL_DATA names the folder, PART= what is put aside
+labeler: setup  ## score the labeler on real reports; MSVLM_REAL_DATA names the folder, PART= the part
 	@test -n "$(MSVLM_REAL_DATA)" || { echo "MSVLM_REAL_DATA names no folder of real files; see docs/labeler.md" >&2; exit 1; }
 	$(BIN)/python checks/labeler.py "$(MSVLM_REAL_DATA)/reports/ct_clip_800_labelled_reports.csv" --part $(or $(PART),development)
 
@@ -63,7 +63,7 @@ format: setup  ## formats every file
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: setup  ## requirements.lock afresh from pyproject.toml
+lock: setup  ## regenerate requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
 
 clean:  ## the environment, the demo and the caches; data, runs and reports stay

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import PresenceScores, presence_matrix, score_presence
-from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.labeling.label import label_report, label_sentence
+from msvlm.labeling.scope import split_sentences
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Statements
 

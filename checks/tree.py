@@ -27,24 +27,30 @@ def main(arguments: list[str]) -> int:
 
 
 def tree_block(package: Path) -> str:
-    """Returns the tree of a package as a block of Markdown: files before folders, in the order of their names."""
+    """Returns the tree of a package as a block of Markdown: files before folders, sorted by name."""
     return "\n".join(["```text", f"src/{package.name}/", *_lines(package, 1), "```"])
 
 
 def _lines(folder: Path, depth: int) -> list[str]:
-    files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py" or depth == 1)
-    lines = [_line(path.name, path, depth) for path in files]
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py" or depth == 1]
+    lines = [_line(path.name, path, depth) for path in sorted([*files, *folder.glob("*/*.toml")])]
     for inner in sorted(path for path in folder.iterdir() if (path / "__init__.py").exists()):
         lines += [_line(f"{inner.name}/", inner / "__init__.py", depth), *_lines(inner, depth + 1)]
     return lines
 
 
 def _line(name: str, documented: Path, depth: int) -> str:
-    docstring = ast.get_docstring(ast.parse(documented.read_text(encoding="utf-8"))) or ""
-    caption = re.split(r"(?<=[a-z0-9)`])\. |\n", docstring, maxsplit=1)[0].rstrip(".")
+    text = documented.read_text(encoding="utf-8")
+    if documented.suffix == ".py":
+        text = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        name, text = f"{documented.parent.name}/{name}", text.lstrip("# ")
+    caption = re.split(r"(?<=[a-z0-9)`])\. |\n", text, maxsplit=1)[0].rstrip(".")
+    longest = _WIDTH - _CAPTION_COLUMN
+    if len(caption) > longest:  # its first clauses
+        caption = caption[: max(caption.rfind(mark, 0, longest) for mark in (": ", "; ", ", ", " (", " -> "))]
     indented = f"{'  ' * depth}{name}"
-    line = f"{indented:<{_CAPTION_COLUMN}}{caption}".rstrip()
-    return line if len(line) <= _WIDTH else line[: line.rindex(" ", 0, _WIDTH - 3)] + " ..."
+    return f"{indented:<{_CAPTION_COLUMN}}{caption}".rstrip()
 
 
 if __name__ == "__main__":

@@ -109,10 +109,10 @@ def test_masks_are_blocks() -> None:
 @pytest.mark.parametrize(
     "changes, complaint",
     [
-        ({"global_pixels": (50, 64)}, "multiples of the patch, 8 pixels"),
-        ({"local_pixels": (0, 32)}, "multiples of the patch"),
-        ({"global_area": (0.9, 0.5)}, "fractions from 0.9 to 0.5"),
-        ({"masked_patches": (0.0, 0.5)}, "fractions from 0.0 to 0.5"),
+        ({"global_pixels": (50, 64)}, "multiples of patch_pixels, 8"),
+        ({"local_pixels": (0, 32)}, "multiples of patch_pixels"),
+        ({"global_area": (0.9, 0.5)}, r"global_area \(0.9, 0.5\)"),
+        ({"masked_patches": (0.0, 0.5)}, r"masked_patches \(0.0, 0.5\)"),
         ({"masked_crops": 1.5}, "masked_crops 1.5"),
         ({"window_jitter": 0.5}, "window_jitter 0.5"),
         ({"gamma": 0.9}, "gamma 0.9"),

@@ -9,7 +9,7 @@ from PIL import Image, ImageFont
 
 from msvlm.cli.report_text import report_to_text
 from msvlm.errors import DataError
-from msvlm.labeling import label_sentence
+from msvlm.labeling.label import label_sentence
 from msvlm.report import Evidence, Report, Sentence
 from msvlm.reporting.documents import to_markdown, write_documents
 from msvlm.reporting.key_slices import TILE_PIXELS, draw_key_slices, key_findings, wrapped

@@ -208,9 +208,9 @@ def test_evidence_is_scored_on_the_requested_number_of_studies(model: Path, data
     one = evaluate(*arguments, evidence_studies=1).evidence
     assert one is not None and one.studies == 1
     assert evaluate(*arguments, evidence_studies=0).evidence is None
-    with pytest.raises(ConfigError, match="evidence of -1 studies"):
+    with pytest.raises(ConfigError, match="evidence_studies is -1"):
         evaluate(*arguments, evidence_studies=-1)
-    with pytest.raises(ConfigError, match="limit 0"):
+    with pytest.raises(ConfigError, match="limit is 0"):
         evaluate(*arguments, limit=0)
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from msvlm.data.text import DraftSentence, Section
 from msvlm.evaluation.evidence_metrics import TopSlice, score_evidence, top_slices
-from msvlm.labeling import label_sentence
+from msvlm.labeling.label import label_sentence
 from msvlm.reporting.evidence import SentenceEvidence
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement

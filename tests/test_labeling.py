@@ -1,6 +1,7 @@
 import pytest
 
-from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.labeling.label import label_report, label_sentence
+from msvlm.labeling.scope import split_sentences
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Certainty
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.vocabulary.chest import CHEST
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from tiny_model import (
 )
 
 from msvlm.batch import StudyBatch, TextBatch
-from msvlm.model.ms_vlm import MsVlm, Reading
+from msvlm.model.ms_vlm import MsVlm, VisionOutput
 from msvlm.model.z_former import Pose
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -28,12 +28,12 @@ def model() -> MsVlm:
     return tiny_model()
 
 
-def read(model: MsVlm, batch: StudyBatch, hidden: torch.Tensor | None = None) -> Reading:
+def read(model: MsVlm, batch: StudyBatch, hidden: torch.Tensor | None = None) -> VisionOutput:
     with torch.no_grad():
         return model.read(batch, hidden)
 
 
-def assert_same_studies(left: Reading, right: Reading, rows: slice = slice(None)) -> None:
+def assert_same_studies(left: VisionOutput, right: VisionOutput, rows: slice = slice(None)) -> None:
     torch.testing.assert_close(left.visual_tokens[rows], right.visual_tokens, **CLOSE)
     for name in ("presence_logits", "attribute_logits", "log_sizes_mm", "vectors"):
         torch.testing.assert_close(getattr(left.findings, name)[rows], getattr(right.findings, name), **CLOSE)

@@ -63,7 +63,7 @@ def test_masks_that_do_not_belong_to_the_study_are_refused(tmp_path: Path) -> No
 def test_values_and_findings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_masks(tmp_path / "masks.nii.gz")
     study = Study("a", (textured_series(6),))
-    with pytest.raises(DataError, match="masks hold values from 0 to 3; 0 and 1 to 2 are wanted"):
+    with pytest.raises(DataError, match=r"masks hold values from 0 to 3; must be 0 \(background\) to 2"):
         lesion_regions(study, tmp_path / "masks.nii.gz", FINDINGS[:2], CHEST, CONFIG, (4, 2))
     with pytest.raises(DataError, match="masks of tumour; not in vocabulary chest"):
         lesion_regions(study, tmp_path / "masks.nii.gz", ("tumour",), CHEST, CONFIG, (4, 2))

@@ -287,7 +287,7 @@ def test_configs_that_do_not_fit_are_refused() -> None:
 def test_input_prepared_otherwise_is_refused_by_name() -> None:
     config = MsVlmConfig(input=TINY_INPUT, slice_encoder=tiny_encoder())
     check_input(config, TINY_INPUT)
-    with pytest.raises(InputMismatchError, match=r"rows 96 where the model wants 32; columns 128 .* 48; pixel"):
+    with pytest.raises(InputMismatchError, match=r"rows 96 where the model requires 32; columns 128 .* 48; pixel"):
         check_input(config, InputConfig(rows=96, columns=128, pixel_spacing_mm=3.0))
     with pytest.raises(InputMismatchError, match="windows_hu"):
         check_input(config, replace(TINY_INPUT, windows_hu=((0.0, 1.0),) * 3))

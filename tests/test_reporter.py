@@ -233,7 +233,9 @@ def test_series_outside_the_training_domain_are_left_out_where_others_lie_inside
 def test_a_body_that_is_wider_than_what_the_model_sees_is_warned_of(reporter: Reporter) -> None:
     wide = replace(tiny_study(1).series[0], column_steps_ras_mm=np.tile((-20.0, 0.0, 0.0), (10, 1)))
     told = reporter.write(Study("study1", (wide,))).warnings
-    assert any("s2: 17% of the body lies outside the 384 x 384 mm that the model sees" in warning for warning in told)
+    assert any(
+        "s2: 17% of the body lies outside the 384 x 384 mm of the model's field of view" in warning for warning in told
+    )
     assert not any("of the body" in warning for warning in reporter.write(tiny_study(1)).warnings)
 
 

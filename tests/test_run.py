@@ -30,7 +30,7 @@ from msvlm.reporting.out_of_domain import FILE_NAME
 from msvlm.reporting.reporter import Reporter
 from msvlm.training.calibrate import fit_standardiser
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Optimisation, Shard, Training, TrainingData, steps
+from msvlm.training.loop import Optimisation, Shard, Training, TrainingData, steps
 from msvlm.training.report_stages import ReportSettings, ReportStage, ReportTraining, finetuning_stage
 from msvlm.training.run import CHECKPOINTS, train
 from msvlm.training.run_log import METRICS_FILE

@@ -206,11 +206,11 @@ def test_pixels_are_scaled_as_a_checkpoint_wants_them(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_kind_is_refused_with_the_kinds_that_there_are(tmp_path: Path) -> None:
     saved_vit(tmp_path / "vit")
-    with pytest.raises(ModelError, match=r"a vit, but the config says dinov2; .*dinov3 \(dinov3_vit\)"):
+    with pytest.raises(ModelError, match=r"a vit, but the config has dinov2; .*dinov3 \(dinov3_vit\)"):
         SliceEncoder(tiny_encoder(SliceEncoderKind.DINOV2, str(tmp_path / "vit")), TINY_INPUT)
     bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16))
     save(bert, tmp_path / "bert")
-    with pytest.raises(ModelError, match="a bert, but the config says vit"):
+    with pytest.raises(ModelError, match="a bert, but the config has vit"):
         SliceEncoder(tiny_encoder(checkpoint=str(tmp_path / "bert")), TINY_INPUT)
 
 
@@ -241,7 +241,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_channels_is_refused(tmp_path: Path) -> None:
     saved_vit(tmp_path / "vit", num_channels=1)
-    with pytest.raises(ConfigError, match="wants 1 channels, but the input has 3 windows"):
+    with pytest.raises(ConfigError, match="needs 1 channels, but the input has 3 windows"):
         SliceEncoder(tiny_encoder(checkpoint=str(tmp_path / "vit")), TINY_INPUT)
 
 

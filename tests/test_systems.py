@@ -6,7 +6,7 @@ from tiny_truth import complete
 
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.systems import References, SystemOutput, output_of_texts, score_reports, score_system
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements
 

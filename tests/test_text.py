@@ -17,7 +17,7 @@ from msvlm.data.text import (
     train_tokenizer,
 )
 from msvlm.errors import ConfigError, DataError, ModelError
-from msvlm.labeling import split_sentences
+from msvlm.labeling.scope import split_sentences
 from msvlm.vocabulary.chest import CHEST
 
 FINDINGS = "A 14 mm nodule is seen in the right upper lobe. No pleural effusion.\nThe heart is not enlarged (CTR 0.45)."

@@ -12,7 +12,7 @@ from msvlm.data.prepare import prepare
 from msvlm.data.slice_store import SliceStore
 from msvlm.errors import ConfigError, DataError, InputMismatchError
 from msvlm.imaging.preprocess import InputConfig
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.vocabulary import find_vocabulary
 from msvlm.vocabulary.chest import CHEST
 from msvlm.vocabulary.vocabulary import Certainty, FindingKind, FindingStatement, Vocabulary

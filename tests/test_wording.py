@@ -8,7 +8,8 @@ import pytest
 from msvlm.evaluation.bootstrap import PatientBootstrap
 from msvlm.evaluation.finding_metrics import presence_matrix, score_presence
 from msvlm.evaluation.location_metrics import score_locations
-from msvlm.labeling import label_report, label_sentence, split_sentences
+from msvlm.labeling.label import label_report, label_sentence
+from msvlm.labeling.scope import split_sentences
 from msvlm.phantom.chest.chest_ct import ScanShape, draw_chest_ct
 from msvlm.phantom.chest.truth import Lesion, merge_truth
 from msvlm.phantom.phrasebook import FindingPhrases, chest_phrasebook

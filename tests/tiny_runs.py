@@ -15,8 +15,8 @@ from msvlm.model.ms_vlm import MsVlmConfig
 from msvlm.model.resampler import ResamplerConfig
 from msvlm.model.slice_encoder import SliceEncoderConfig
 from msvlm.model.z_former import ZFormerConfig
-from msvlm.training.engine import Optimisation
 from msvlm.training.learn_findings import FindingsSettings
+from msvlm.training.loop import Optimisation
 from msvlm.training.pretrain_slices import SlicesSettings
 from msvlm.training.report_stages import ReportSettings
 from msvlm.training.train_config import StageName, TrainConfig

@@ -1,4 +1,5 @@
-"""The errors that a caller may want to catch. Each message gives the value found, what was wanted, and what to do."""
+"""The errors that a caller may want to catch. A message names the value found, what is expected and, where
+the user can act, what to do."""
 
 
 class MsvlmError(Exception):

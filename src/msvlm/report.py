@@ -45,7 +45,7 @@ class Evidence:
 
     @property
     def is_faint(self) -> bool:
-        """Whether the sentence is as probable without the slice: the model attended to it, but it changes nothing."""
+        """Whether masking the slice lowers the log-probability of the sentence by less than `FAINT_NATS`."""
         return self.score < FAINT_NATS
 
 
@@ -58,7 +58,7 @@ class Sentence:
         evidence: the slices on which it rests, strongest first.
         support: probability, 0 to 1, that the model itself gives to what the sentence states; None outside the training
             domain, where it means nothing.
-        statements: what it says of findings, by the rule-based labeler.
+        statements: its statements about findings, read by the rule-based labeler.
     """
 
     text: str

@@ -108,10 +108,10 @@ class Evaluate:
         prepared: Folder of their model-ready slices.
         model: Folder of a model, or its name on the hub.
         output: Folder for scores.txt, scores.json, scores.csv, scores.png and reports.jsonl.
-        split: Split of the studies.
-        limit: Number of studies, the first of the split.
-        vectors: Folder of slice vectors of the same slice encoder.
-        evidence_studies: Number of studies with lesion masks whose evidence is compared with the masks; 0 is fastest.
+        split: Split to score.
+        limit: Score only the first studies of the split.
+        vectors: Folder in which training stored the slice vectors of this model's slice encoder.
+        evidence_studies: Number of studies with lesion masks whose evidence is compared with the masks; 0 skips it.
         against: Output folder of another model's evaluation on the same studies, for comparison.
     """
 
@@ -121,8 +121,8 @@ class Evaluate:
     output: Path = Path("evaluation")
     split: Literal["train", "validation", "test"] = "test"
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
-    vectors: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: slices are encoded anew)")] = None
-    evidence_studies: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: a subset)")] = None
+    vectors: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: encode again)")] = None
+    evidence_studies: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: 50)")] = None
     against: Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: no comparison)")] = None
 
     def run(self) -> None:

@@ -82,7 +82,7 @@ class Demo:
         from msvlm.cli.report_text import wrapped
         from msvlm.imaging.dicom.write import write_dicom
         from msvlm.imaging.read import read_study
-        from msvlm.labeling import label_report
+        from msvlm.labeling.label import label_report
         from msvlm.phantom.chest.chest_ct import draw_chest_ct
         from msvlm.vocabulary.chest import CHEST
 

@@ -59,25 +59,24 @@ class CropConfig:
         for size in (*self.global_pixels, *self.local_pixels):
             if size < self.patch_pixels or size % self.patch_pixels:
                 raise ConfigError(
-                    f"crops of {self.global_pixels} and {self.local_pixels} pixels; multiples of the patch, "
-                    f"{self.patch_pixels} pixels, are wanted"
+                    f"crops of {self.global_pixels} and {self.local_pixels} pixels; must be multiples of patch_pixels, "
+                    f"{self.patch_pixels}"
                 )
-        for low, high in (self.global_area, self.local_area, self.masked_patches):
+        for name in ("global_area", "local_area", "masked_patches"):
+            low, high = getattr(self, name)
             if not 0.0 < low <= high <= 1.0:
-                raise ConfigError(f"fractions from {low} to {high}; 0 < low <= high <= 1 is wanted")
-        if not 0.0 <= self.mirrored <= 1.0 or not 0.0 <= self.masked_crops <= 1.0:
-            raise ConfigError(
-                f"mirrored {self.mirrored} and masked_crops {self.masked_crops}; fractions from 0 to 1 are wanted"
-            )
-        if not 0.0 <= self.window_jitter < 0.5 or self.noise < 0.0:
-            raise ConfigError(
-                f"window_jitter {self.window_jitter} and noise {self.noise}; 0 to below 0.5, and 0 or more, are wanted"
-            )
-        if self.gamma < 1.0 or self.aspect < 1.0 or self.local_crops < 0:
-            raise ConfigError(
-                f"gamma {self.gamma}, aspect {self.aspect} and local_crops {self.local_crops}; "
-                "at least 1, 1 and 0 are wanted"
-            )
+                raise ConfigError(f"{name} ({low}, {high}); must be 0 < low <= high <= 1")
+        for name, lowest, highest in (
+            ("mirrored", 0.0, 1.0),
+            ("masked_crops", 0.0, 1.0),
+            ("window_jitter", 0.0, 0.49),
+            ("noise", 0.0, math.inf),
+            ("gamma", 1.0, math.inf),
+            ("aspect", 1.0, math.inf),
+            ("local_crops", 0, math.inf),
+        ):
+            if not lowest <= getattr(self, name) <= highest:
+                raise ConfigError(f"{name} {getattr(self, name)}; must be from {lowest:g} to {highest:g}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from msvlm.data.slice_store import SliceStore
 from msvlm.data.vector_store import VectorStore
 from msvlm.errors import DataError, InputMismatchError
 from msvlm.imaging.preprocess import InputConfig, PreparedStudy, to_channels
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.vocabulary import find_vocabulary
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements, Vocabulary
 

@@ -167,7 +167,7 @@ def study_of_line(line: str, number: int) -> ManifestStudy:
 
 
 def check_key(key: str) -> str:
-    """Returns the key if it is a valid folder name on any system. Keys become folder names, so without patient data.
+    """Returns the key if it is a valid folder name on any system; as a folder's name it must not contain patient data.
 
     Raises:
         DataError: the key is not a valid folder name.

@@ -48,8 +48,8 @@ def lesion_regions(
     values = np.unique(masks.voxels)
     if not np.isin(values, np.arange(len(findings) + 1)).all():
         raise DataError(
-            f"{study.key}: masks hold values from {values[0]} to {values[-1]}; 0 and 1 to {len(findings)} are wanted, "
-            "one for each finding"
+            f"{study.key}: masks hold values from {values[0]} to {values[-1]}; must be 0 (background) to "
+            f"{len(findings)}, i for the i-th finding"
         )
     if not _covers(masks, study.series[0]):
         raise DataError(f"{study.key}: the masks do not cover the study's first series; give masks in its coordinates")

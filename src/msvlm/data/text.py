@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from msvlm.batch import TextBatch
 from msvlm.data.cues import write_cues
 from msvlm.errors import ConfigError, DataError, ModelError
-from msvlm.labeling import label_sentence, split_sentences
+from msvlm.labeling.label import label_sentence
+from msvlm.labeling.scope import split_sentences
 from msvlm.vocabulary.vocabulary import Certainty, FindingStatement, Statements, Vocabulary
 
 VISUAL_TOKEN = "<visual>"
@@ -45,7 +46,7 @@ class DraftSentence:
     Attributes:
         text: the sentence, without the heading of its section.
         first_token, end_token: counted from the report's first token; the end is one past the last.
-        statements: what the sentence says of findings, by the rule-based labeler.
+        statements: its statements about findings, read by the rule-based labeler.
     """
 
     text: str

@@ -69,7 +69,7 @@ def ridge_system(
 
 
 def commonest_report(reports: Sequence[str]) -> str:
-    """Returns the most frequent text, blanks aside; the earliest of equally frequent ones."""
+    """Returns the most frequent report, white space normalised; the first of equally frequent ones."""
     if not reports:
         raise DataError("there are no training reports; give a training split with studies")
     return Counter(" ".join(report.split()) for report in reports).most_common(1)[0][0]

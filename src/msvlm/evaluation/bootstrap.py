@@ -61,7 +61,7 @@ class PatientBootstrap:
 
     @classmethod
     def of(cls, patients: Sequence[str], samples: int = SAMPLES, seed: int = 0) -> "PatientBootstrap":
-        """Samples as many patients as there are; `patients` names the patient of each study."""
+        """Samples as many patients as there are, with replacement; `patients` names the patient of each study."""
         _, patient_index = np.unique(np.array(patients), return_inverse=True)
         count = int(patient_index.max()) + 1
         counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=samples)

@@ -32,7 +32,7 @@ from msvlm.evaluation.saved_reports import (
 from msvlm.evaluation.systems import ANOTHER_IMAGE, References, score_system
 from msvlm.evaluation.tables import Evaluation
 from msvlm.files import check_writable, replace_files
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.model.ms_vlm import check_input
 from msvlm.reporting.drafting import vectors_hash
 from msvlm.reporting.reporter import Reporter
@@ -76,7 +76,7 @@ def evaluate(
     """
     if evidence_studies < 0 or (limit is not None and limit < 1):
         raise ConfigError(
-            f"limit {limit} and evidence of {evidence_studies} studies; a limit must be at least 1, and evidence 0"
+            f"limit is {limit}, must be at least 1; evidence_studies is {evidence_studies}, must be 0 or more"
         )
     check_writable(output)
     listed = read_manifest(manifest)
@@ -128,7 +128,7 @@ def evaluate(
 def keep_one_reconstruction(
     studies: Sequence[ManifestStudy],
 ) -> tuple[tuple[ManifestStudy, ...], tuple[LeftOut, ...]]:
-    """Keeps the first by key of the studies with the same patient, report (blanks aside) and truth; names the others.
+    """Keeps the first by key of the studies with the same patient, report and truth, and names the others.
 
     Data sets such as CT-RATE list each reconstruction of a scan with the same report; scored as separate studies,
     scans with many reconstructions would weigh more. Studies without a report are all kept.

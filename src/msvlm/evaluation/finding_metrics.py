@@ -116,16 +116,16 @@ class _Counts:
     known: NDArray[np.float64]
 
     def f1(self, weights: Weights) -> NDArray[np.float64]:
-        """Returns (samples, findings)."""
+        """Returns the F1 of each sample and finding, (samples, findings)."""
         return f1_of_samples(weights, self.true_positives, self.predicted + self.positives)
 
     def micro_f1(self, weights: Weights) -> NDArray[np.float64]:
-        """Returns (samples,)."""
+        """Returns the micro F1 of each sample, (samples,)."""
         totals = (weights @ (self.predicted + self.positives)).sum(1)
         return ratio(2 * (weights @ self.true_positives).sum(1), totals)
 
     def crg(self, weights: Weights) -> NDArray[np.float64]:
-        """Returns (samples,), NaN where it is not defined."""
+        """Returns the CRG of each sample, (samples,); NaN where it is not defined."""
         parts = (self.true_positives, self.predicted, self.positives, self.known)
         return crg_score(*((weights @ part).sum(1) for part in parts))
 
@@ -264,7 +264,7 @@ def best_thresholds(truth: Truth, scores: NDArray[np.floating]) -> NDArray[np.fl
 
 
 def _best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
-    """Returns the threshold of one finding from (studies,)."""
+    """Returns the threshold with the highest F1 from the truth and the scores of one finding, each (studies,)."""
     if not (truth == 1).any():
         return float(scores.max()) + 1.0
     is_known = ~np.isnan(truth)
@@ -276,14 +276,14 @@ def _best_threshold(truth: Truth, scores: NDArray[np.floating]) -> float:
 
 
 def score_calibration(truth: Truth, probability: NDArray[np.floating], names: Sequence[str]) -> Calibration:
-    """Returns the calibration of probabilities (studies, findings) of the named findings."""
+    """Returns the expected calibration errors of probabilities (studies, findings) of the named findings."""
     bins = reliability(truth.ravel(), probability.ravel())
     errors = tuple(_calibration_error(reliability(truth[:, i], probability[:, i])) for i in range(len(names)))
     return Calibration(_calibration_error(bins), tuple(names), errors, bins)
 
 
 def reliability(truth: Truth, probability: NDArray[np.floating]) -> tuple[ReliabilityBin, ...]:
-    """Returns the bins of decisions (decisions,)."""
+    """Returns the reliability bins of the truth and the probability of decisions, (decisions,) each."""
     truth, probability = truth[~np.isnan(truth)], probability[~np.isnan(truth)]
     bin_index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bin_index, minlength=BINS)

@@ -1,4 +1,4 @@
-"""Systems, which is whatever states findings for studies (a model's reports, a baseline), and all scores of one."""
+"""The systems that are scored (a model's reports, its findings head, baselines), and their scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from msvlm.evaluation.finding_metrics import (
 from msvlm.evaluation.location_metrics import DiameterRecall, LocationScores, nodule_recall, score_locations
 from msvlm.evaluation.text_metrics.bleu_rouge_cider import TextScores, score_texts
 from msvlm.evaluation.text_metrics.diversity import Diversity, score_diversity
-from msvlm.labeling import label_report
+from msvlm.labeling.label import label_report
 from msvlm.vocabulary.vocabulary import Statements, Vocabulary
 
 GENERATED = "generated report"

@@ -48,7 +48,8 @@ class Evaluation:
         against: the paired test against another model; None where none is given.
         not_prepared: keys of the split's studies that are not scored since they are not prepared.
         reconstructions: studies that are not scored since they are other reconstructions of scored ones.
-        outside: number of studies with a series outside the training domain; None where the model has no record of it.
+        outside: number of studies with a series outside the training domain; None where the model has no
+            training domain.
         systems_left_out: systems that cannot be scored on these studies, with the reason.
     """
 
@@ -279,7 +280,7 @@ def _macro_auc(system: SystemScores) -> Estimate | None:
 
 
 def _locations(system: SystemScores) -> tuple[Estimate | None, ...]:
-    """Returns side, lobe, size, and the error of sizes."""
+    """Returns the scores of side, lobe and size, and the mean absolute size error in mm; None where not scored."""
     scores = system.locations
     return (None,) * 4 if scores is None else (scores.side, scores.lobe, scores.size, scores.size_error_mm)
 

@@ -1,4 +1,4 @@
-"""The fraction of the body that lies outside the pixel grid to which every slice is resampled."""
+"""The fraction of the body outside the pixel grid to which every slice is resampled."""
 
 from dataclasses import replace
 

@@ -27,7 +27,7 @@ class Term:
 
 
 def make_term(finding: str, pattern: str, needs: str = "", unless: str = "", absent: bool = False) -> Term:
-    """Returns a term from patterns as text; `pattern` is verbose."""
+    """Compiles a term; `pattern` is in `re.VERBOSE` syntax, `needs` and `unless` are not."""
     return Term(
         finding,
         re.compile(pattern, re.VERBOSE),

@@ -33,7 +33,7 @@ class FindingsHeadConfig:
     def __post_init__(self) -> None:
         if self.heads < 1 or self.layers < 0:
             raise ConfigError(
-                f"findings_head: {self.heads} heads, {self.layers} layers; wanted at least 1 head and 0 layers"
+                f"findings_head: {self.heads} heads, {self.layers} layers; heads must be at least 1, layers 0 or more"
             )
 
 

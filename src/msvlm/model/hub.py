@@ -26,7 +26,7 @@ def read_model_type(checkpoint: str) -> str:
 
 
 def check_complete(what: str, missing: AbstractSet[str], unexpected: AbstractSet[str] = frozenset()) -> None:
-    """Refuses weights that are incomplete or hold more than was wanted.
+    """Checks that weights are complete and hold nothing unexpected.
 
     Raises:
         ModelError: names the missing and the unexpected keys.

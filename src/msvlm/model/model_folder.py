@@ -106,7 +106,7 @@ def read_rest(module: nn.Module, folder: Path) -> None:
     for name, tensor in saved.items():
         if tensor.shape != wanted[name].shape:
             raise ModelError(
-                f"{WEIGHTS_FILE}: {name} of shape {tuple(tensor.shape)}, {CONFIG_FILE} wants "
+                f"{WEIGHTS_FILE}: {name} of shape {tuple(tensor.shape)}, {CONFIG_FILE} expects "
                 f"{tuple(wanted[name].shape)}; the two files belong to different models"
             )
     module.load_state_dict(saved, strict=False, assign=True)
@@ -140,10 +140,10 @@ def push_folder(folder: Path, repo_id: str) -> None:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuses a name that is not valid on the hub.
+    """Checks that a name is valid on the hub.
 
     Raises:
-        ModelError: says why.
+        ModelError: the name is not valid.
     """
     try:
         validate_repo_id(repo_id)

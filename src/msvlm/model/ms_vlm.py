@@ -79,8 +79,8 @@ class MsVlmConfig:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the vision part of the model makes of a batch of studies.
+class VisionOutput:
+    """Outputs of the vision part of the model for a batch of studies.
 
     Attributes:
         visual_tokens: the resampler's outputs, then the vectors of the findings; None without a language model.
@@ -160,7 +160,7 @@ class MsVlm(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             return batch.with_vectors(torch.cat(list(self.slice_encoder.chunks(batch.slices))))
 
-    def read(self, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None) -> Reading:
+    def read(self, batch: StudyBatch, masked: Bool[Tensor, " slices"] | None = None) -> VisionOutput:
         """Runs the vision part on studies of slices or slice vectors; of masked slices only the pose enters."""
         encoded = batch if batch.slice_vectors is not None else self.encode(batch)
         assert encoded.slice_vectors is not None
@@ -171,7 +171,7 @@ class MsVlm(nn.Module):
         visual_tokens = None
         if self.visual_projection is not None:
             visual_tokens = self.bridge(z_vectors, findings.vectors, batch.study_index, visible)
-        return Reading(visual_tokens, findings, z_vectors)
+        return VisionOutput(visual_tokens, findings, z_vectors)
 
     def bridge(
         self,
@@ -213,7 +213,7 @@ class MsVlm(nn.Module):
     ) -> Int[Tensor, "studies new_tokens"]:
         """Returns greedily decoded texts after left-padded prompts; shorter ones are filled up with end tokens."""
         if not bool(prompts.attention_mask[:, -1].all()):
-            raise ModelError("prompts are padded on the right; generation wants them padded on the left")
+            raise ModelError("prompts are padded on the right; generation requires them padded on the left")
         language_model = self._language_model()
         embedded = splice(language_model, visual_tokens, prompts, self.config.visual_token_id)
         return write_greedily(
@@ -270,13 +270,13 @@ class MsVlm(nn.Module):
 
 
 def check_input(config: MsVlmConfig, input_config: InputConfig) -> None:
-    """Refuses input that was prepared with other settings than the model's.
+    """Checks that input was prepared with the model's settings.
 
     Raises:
         InputMismatchError: names each setting that differs.
     """
     differing = [
-        f"{item.name} {getattr(input_config, item.name)} where the model wants {getattr(config.input, item.name)}"
+        f"{item.name} {getattr(input_config, item.name)} where the model requires {getattr(config.input, item.name)}"
         for item in fields(InputConfig)
         if getattr(input_config, item.name) != getattr(config.input, item.name)
     ]

@@ -144,7 +144,7 @@ def load_backbone(checkpoint: str, kind: SliceEncoderKind, ours: bool = False) -
     if found not in _MODEL_TYPES[kind]:
         wanted = ", ".join(f"{kind} ({' or '.join(types)})" for kind, types in _MODEL_TYPES.items())
         raise ModelError(
-            f"slice encoder {checkpoint}: a {found}, but the config says {kind}; known are {wanted}: "
+            f"slice encoder {checkpoint}: a {found}, but the config has {kind}; known are {wanted}: "
             "name another checkpoint, or set kind to match it"
         )
     # For a ViT these are arguments; for the others they stand in the config.

@@ -110,7 +110,7 @@ class SliceEncoder(nn.Module):
         self.patch_pixels, self.width = shape.patch_pixels, shape.width
         if backbone.config.num_channels != channels:
             raise ConfigError(
-                f"slice_encoder: the checkpoint wants {backbone.config.num_channels} channels, but the input has "
+                f"slice_encoder: the checkpoint needs {backbone.config.num_channels} channels, but the input has "
                 f"{channels} windows; give one window per channel"
             )
         mean, scale = read_pixel_scale("" if given else config.checkpoint, channels)
@@ -162,7 +162,10 @@ class SliceEncoder(nn.Module):
         slices: Float[Tensor, "slices channels rows columns"],
         masked: Bool[Tensor, "slices patches"] | None = None,
     ) -> PatchFeatures:
-        """Returns the learned vectors of slices or crops of any size that is a multiple of the patch size."""
+        """Returns the CLS and patch vectors of slices or crops whose size is a multiple of the patch size.
+
+        Masked patches are replaced by the mask token, for a ConvNeXt by 0.
+        """
         grid = self.patch_grid(slices.shape[2], slices.shape[3])
         pixels = slices * self.pixel_scale[:, None, None] + self.pixel_mean[:, None, None]
         if self.config.kind is SliceEncoderKind.DINOV3_CONVNEXT:

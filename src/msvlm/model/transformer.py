@@ -1,4 +1,4 @@
-"""Transformer layers over packed studies, in which a study never attends to its neighbour, and how weights start."""
+"""Transformer layers over packed studies, where a study never attends to its neighbour; weight initialisation."""
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, tokens: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
-        """Returns what is added to each token."""
+        """Returns the residual update of each token."""
         return self.layers(tokens)
 
 
@@ -96,7 +96,7 @@ def initialise(module: nn.Module) -> None:
 
 
 def check_width(name: str, width: int, heads: int, layers: int) -> None:
-    """Refuses a transformer that cannot be built.
+    """Checks that a transformer of these sizes can be built.
 
     Raises:
         ConfigError: a number below 1, or a width that is no multiple of the heads.

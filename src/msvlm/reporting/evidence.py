@@ -145,7 +145,7 @@ def _apart(order: NDArray[np.int64], together: NDArray[np.bool_], count: int) ->
 
 
 def _masked_together(batch: StudyBatch) -> NDArray[np.bool_]:
-    """(slices, slices): whether the second is masked together with the first."""
+    """Returns (slices, slices): whether the second is masked together with the first."""
     series = batch.series_index.cpu().numpy()
     position_mm = batch.position_mm.cpu().numpy()
     together = np.zeros((len(series), len(series)), dtype=bool)
@@ -158,7 +158,7 @@ def _masked_together(batch: StudyBatch) -> NDArray[np.bool_]:
 def _attention(
     sentence: DraftSentence, slice_attention: NDArray[np.floating], names: tuple[str, ...]
 ) -> NDArray[np.floating] | None:
-    """(slices,): the attention of the findings head for what the sentence calls present or possible."""
+    """Returns (slices,): the attention of the findings head for what the sentence calls present or possible."""
     columns = [names.index(item.name) for item in sentence.positive_statements if item.name in names]
     return slice_attention[:, columns].sum(axis=1) if columns else None
 
@@ -195,7 +195,7 @@ class SentenceScorer:
         return np.stack([scores[:, own.first_token : own.end_token].sum(axis=1) for own in self._sentences], axis=1)
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
-        """(maskings, report tokens): log-probability of each token of the report, from the position before it."""
+        """Returns (maskings, report tokens): log-probability of each token, from the position before it."""
         assert self._text_batch.labels is not None
         positions = torch.nonzero(self._text_batch.labels[0] != IGNORED_LABEL)[:, 0]
         labels = self._text_batch.labels[0, positions].expand(len(logits), -1)

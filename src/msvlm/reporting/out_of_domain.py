@@ -30,7 +30,7 @@ _SMALL = 1e-6
 
 @dataclass(frozen=True)
 class TrainingDomain:
-    """The training domain of a model: what its training series look like.
+    """The training domain of a model: what its training series look like, by their summaries (`summarise`).
 
     Attributes:
         centre, scale: (features,), mean and standard deviation of the training series' summaries.
@@ -40,7 +40,7 @@ class TrainingDomain:
         largest_distance: series at a larger distance lie outside.
         modalities: those of the training series.
         body_part_words: a body part named in a header must contain one of these words; where empty, any is accepted.
-        trained_on: what the studies were, in a reader's words, for example `synthetic chest CT studies, not patients`.
+        trained_on: description of the training studies, printed in every report.
     """
 
     centre: NDArray[np.float32]
@@ -125,7 +125,7 @@ class TrainingDomain:
 
 
 def summarise(slice_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(features,): mean and standard deviation over a series' slice vectors (slices, tokens, width)."""
+    """Returns (features,): mean and standard deviation of a series' slice vectors (slices, tokens, width)."""
     flat = slice_vectors.reshape(len(slice_vectors), -1).astype(np.float32)
     return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])
 

@@ -133,8 +133,8 @@ class Reporter:
             share = fraction_outside_field(series, config)
             if share > LARGEST_FRACTION_OUTSIDE:
                 found.append(
-                    f"{series.key}: {share:.0%} of the body lies outside the {wide_mm:.0f} x {high_mm:.0f} mm that the "
-                    "model sees about the middle of each slice"
+                    f"{series.key}: {share:.0%} of the body lies outside the {wide_mm:.0f} x {high_mm:.0f} mm of the "
+                    "model's field of view, centred on each slice"
                 )
         return tuple(found)
 
@@ -218,9 +218,7 @@ def pick_device(device: str) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without that kind of device
-        raise ConfigError(
-            f"device {device!r} cannot be used here; pass auto, cpu, or cuda where there is one"
-        ) from error
+        raise ConfigError(f"device {device!r} cannot be used here; pass auto, cpu or (with a GPU) cuda") from error
 
 
 def _slices(prepared: PreparedStudy, study: Study) -> list[Evidence]:

@@ -15,7 +15,7 @@ from msvlm.data.dataset import StudyDataset, to_finding_targets, to_study_batch
 from msvlm.evaluation.finding_metrics import best_thresholds
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.reporting.out_of_domain import LEAST_SERIES, TrainingDomain, fit_training_domain, summarise
-from msvlm.training.engine import TrainingData
+from msvlm.training.loop import TrainingData
 from msvlm.training.validation import evaluation_mode, predict_presence
 from msvlm.vocabulary.vocabulary import Vocabulary
 

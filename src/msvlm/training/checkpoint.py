@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from msvlm.errors import TrainingError
 from msvlm.files import new_folder, remove_leftovers
-from msvlm.training.engine import Training
+from msvlm.training.loop import Training
 
 _FOLDER = re.compile(r"step_(\d{8})")
 _MODEL = "model."

@@ -1,4 +1,4 @@
-"""Stage: supervised learning of findings: presence, place and size, from reports, and from lesion masks where known.
+"""Stage: supervised learning of findings: presence, location and size, from reports, and from lesion masks where known.
 
 Trains the Z-former and the findings head; with `train_slice_encoder` the slice encoder too, then from pixels and on
 some slices of each study.
@@ -16,7 +16,7 @@ from msvlm.data.dataset import to_finding_targets, to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.findings_head import FindingsOutput
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import (
+from msvlm.training.loop import (
     LossPart,
     Optimisation,
     Shard,
@@ -36,8 +36,8 @@ class FindingsSettings:
 
     Attributes:
         train_slice_encoder: whether the slice encoder is trained too, from pixels instead of stored slice vectors.
-        slices_per_study: slices sampled anew each time a study is used; 0: all.
-        mask_ratio: probability that a slice is masked; evidence masks slices later, so training must know it.
+        slices_per_study: slices resampled each time a study is used; 0: all.
+        mask_ratio: probability that a slice is masked; evidence masks slices later, so training includes it.
         presence_weight, region_weight, attribute_weight, size_weight: weights of the terms of the loss.
     """
 
@@ -60,7 +60,7 @@ class FindingsSettings:
 
 
 class FindingsStage(nn.Module):
-    """Trains Z-former and findings head, and with `train_slice_encoder` the slice encoder."""
+    """The stage that trains Z-former and findings head, and with `train_slice_encoder` the slice encoder."""
 
     cell_rates: Tensor
 
@@ -72,7 +72,7 @@ class FindingsStage(nn.Module):
         optimisation: Optimisation,
         cell_rates: Float[Tensor, " findings"],
     ) -> None:
-        """Keeps its parts; `cell_rates` is the share of all cells that each finding touches."""
+        """`cell_rates` is the fraction of all cells that each finding touches."""
         super().__init__()
         self.model = model
         self._data, self._settings, self._optimisation = data, settings, optimisation

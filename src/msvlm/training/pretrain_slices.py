@@ -16,7 +16,7 @@ from msvlm.data.crops import CropConfig, SliceCrops, cut_crops
 from msvlm.data.dataset import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LoadedStudy, LossPart, Optimisation, Shard, StageLoss, TrainingData, load_studies
+from msvlm.training.loop import LoadedStudy, LossPart, Optimisation, Shard, StageLoss, TrainingData, load_studies
 from msvlm.training.self_distillation import (
     Centre,
     ProjectionHead,
@@ -33,7 +33,7 @@ class SlicesSettings:
     """Settings of the slices stage.
 
     Attributes:
-        slices_per_study: slices sampled anew each time a study is used.
+        slices_per_study: slices resampled each time a study is used.
         prototypes: number of prototypes of each projection head.
         momentum: of the teacher's moving average in the first step; it rises to 1 along half a cosine.
         patch_weight, spread_weight: weights of the iBOT and the KoLeo loss; the DINO loss has weight 1.
@@ -79,7 +79,7 @@ class CropBatch:
 
 
 class SelfDistillationStage(nn.Module):
-    """Trains the slice encoder and two projection heads; the teacher and the heads are discarded afterwards."""
+    """The stage that trains the slice encoder and two projection heads; teacher and heads are discarded afterwards."""
 
     def __init__(self, model: MsVlm, data: TrainingData, settings: SlicesSettings, optimisation: Optimisation) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from msvlm.data.dataset import to_study_batch
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlm
 from msvlm.model.transformer import initialise
-from msvlm.training.engine import (
+from msvlm.training.loop import (
     LossPart,
     Optimisation,
     Shard,
@@ -41,7 +41,7 @@ class MaskedEmbeddingSettings:
 
 
 class MaskedEmbeddingStage(nn.Module):
-    """Trains the Z-former, and a decoder that is discarded afterwards."""
+    """The stage that trains the Z-former, and a decoder that is discarded afterwards."""
 
     def __init__(
         self, model: MsVlm, data: TrainingData, settings: MaskedEmbeddingSettings, optimisation: Optimisation

@@ -1,9 +1,9 @@
 """Stages: alignment and finetuning. Visual tokens and cues in, the loss of the report's tokens out.
 
 Method: MS-VLM (arXiv 2412.13558), stages 2 and 3. Alignment trains the bridge alone; finetuning trains the bridge and
-the language model's LoRA adapters. Departures: a language model that was built anew has no language yet, so alignment
-trains it too, and finetuning trains all of a language model without adapters. Slice encoder, Z-former and findings head
-are frozen in both, so their outputs are kept and not computed again.
+the language model's LoRA adapters. Departures: alignment also trains a language model that was built from scratch, and
+finetuning trains all of a language model without adapters. Slice encoder, Z-former and findings head are frozen in
+both, so their outputs are cached.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from msvlm.data.text import ReportText, join_report
 from msvlm.errors import ConfigError, ModelError
 from msvlm.model.language_model import LanguageModelConfig
 from msvlm.model.ms_vlm import MsVlm
-from msvlm.training.engine import LossPart, Optimisation, Shard, StageLoss, TrainingData, choose_studies
+from msvlm.training.loop import LossPart, Optimisation, Shard, StageLoss, TrainingData, choose_studies
 from msvlm.training.validation import evaluation_mode
 from msvlm.vocabulary.vocabulary import Statements
 
-KEPT_READINGS = 4096
-"""Readings kept in memory: about 1 GB with 300 slices per study and a Z-former of width 192."""
+CACHED_STUDIES = 4096
+"""Studies whose vision outputs are kept in memory: about 1 GB with 300 slices each and a Z-former of width 192."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ReportSettings:
         language_model: attached where the model to start from has none.
         vocabulary_size: tokens of the tokenizer that is trained on the reports where the language model has none.
         cue_drop: share of the studies whose cues are left out altogether, so that the model uses the image.
-        misplaced: share of the cues with a wrong place; how often findings are missed and invented is measured.
+        misplaced: share of the cues with a wrong location; how often findings are missed and invented is measured.
         no_image_share: share of the studies with all slices masked and no cues, so that the model learns what to write
             without any evidence.
     """
@@ -73,7 +73,7 @@ class ReportTraining:
 
 
 @dataclass(frozen=True)
-class StudyReading:
+class StudyVectors:
     """Outputs of the frozen parts for one study: one vector per slice, and one per finding."""
 
     z_vectors: Float[Tensor, "slices z_width"]
@@ -83,7 +83,7 @@ class StudyReading:
 
 @dataclass(frozen=True)
 class ReportBatch:
-    """Readings of some studies, their slices concatenated, and their texts."""
+    """Vectors of some studies, their slices concatenated, and their texts."""
 
     z_vectors: Float[Tensor, "slices z_width"]
     finding_vectors: Float[Tensor, "studies findings z_width"]
@@ -103,7 +103,7 @@ class ReportBatch:
 
 
 def alignment_stage(model: MsVlm, training: ReportTraining) -> "ReportStage":
-    """Builds the alignment stage: it trains the bridge, and a language model that was built anew."""
+    """Builds the alignment stage: it trains the bridge, and a language model that was built from scratch."""
     trained = bridge_parameters(model)
     language_model = model.config.language_model
     if language_model is not None and not language_model.checkpoint:
@@ -117,7 +117,7 @@ def finetuning_stage(model: MsVlm, training: ReportTraining) -> "ReportStage":
 
 
 class ReportStage(nn.Module):
-    """Trains the given parameters on the loss of the report's tokens."""
+    """The stage that trains given parameters on the cross entropy of the report's tokens."""
 
     def __init__(self, model: MsVlm, training: ReportTraining, trained: list[nn.Parameter]) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ReportStage(nn.Module):
             raise ModelError("the model has no language model; name one in [reports.language_model]")
         self.model = model
         self._training, self._trained = training, trained
-        self._read = lru_cache(maxsize=KEPT_READINGS)(self._read_study)
+        self._read = lru_cache(maxsize=CACHED_STUDIES)(self._read_study)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters given to the stage."""
@@ -154,7 +154,7 @@ class ReportStage(nn.Module):
         return "" if dropped else write_cues(corrupted, self.model.vocabulary)
 
     @torch.no_grad()
-    def _read_study(self, index: int, is_without_image: bool) -> StudyReading:
+    def _read_study(self, index: int, is_without_image: bool) -> StudyVectors:
         """Reads one study by itself and without dropout, so that the result depends on nothing else."""
         sample = self._training.data.training.sample(index, None, np.random.default_rng(0))
         batch = to_study_batch([sample], self.model.config.input)
@@ -162,7 +162,7 @@ class ReportStage(nn.Module):
         device = self.model.z_former.mask_token.device
         with evaluation_mode(self.model):
             reading = self.model.read(batch.to(device), masked.to(device))
-        return StudyReading(reading.z_vectors.cpu(), reading.findings.vectors.cpu(), ~masked)
+        return StudyVectors(reading.z_vectors.cpu(), reading.findings.vectors.cpu(), ~masked)
 
     def forward(self, batch: ReportBatch) -> StageLoss:
         """Returns the loss of the report's tokens."""
@@ -200,7 +200,7 @@ def language_model_parameters(model: MsVlm) -> list[nn.Parameter]:
     return adapters or [parameter for _, parameter in named]
 
 
-def _report_batch(readings: Sequence[StudyReading], text: TextBatch) -> ReportBatch:
+def _report_batch(readings: Sequence[StudyVectors], text: TextBatch) -> ReportBatch:
     lengths = torch.tensor([len(reading.z_vectors) for reading in readings])
     return ReportBatch(
         torch.cat([reading.z_vectors for reading in readings]),

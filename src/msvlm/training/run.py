@@ -30,13 +30,13 @@ from msvlm.training.calibrate import (
     set_thresholds,
 )
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import Shard, Training, TrainingData, steps
+from msvlm.training.encode_slices import store_vectors
 from msvlm.training.learn_findings import FindingsStage, best_constant
+from msvlm.training.loop import Shard, Training, TrainingData, steps
 from msvlm.training.pretrain_slices import SelfDistillationStage
 from msvlm.training.pretrain_z_former import MaskedEmbeddingStage
 from msvlm.training.report_stages import ReportTraining, alignment_stage, finetuning_stage
 from msvlm.training.run_log import RunLog, Score
-from msvlm.training.slice_vectors import store_vectors
 from msvlm.training.train_config import StageName, TrainConfig
 from msvlm.training.validation import findings_scores, report_scores
 
@@ -145,7 +145,7 @@ def _load_model(config: TrainConfig) -> MsVlm:
 
 
 def _check_data(model: MsVlm, manifest: Manifest, prepared: SliceStore) -> None:
-    """Refuses studies that were prepared with other settings, or have another vocabulary, than the model's."""
+    """Checks that the studies were prepared with the model's settings and have its vocabulary."""
     check_input(model.config, prepared.input_config)
     check_vocabularies(manifest, prepared, model.vocabulary)
     if prepared.region_grid != model.slice_encoder.region_grid:

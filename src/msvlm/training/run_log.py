@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from msvlm.files import write_file
-from msvlm.training.engine import Step
+from msvlm.training.loop import Step
 
 METRICS_FILE = "metrics.jsonl"
 

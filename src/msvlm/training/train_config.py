@@ -12,8 +12,8 @@ from cattrs.errors import ClassValidationError
 from msvlm.errors import ConfigError
 from msvlm.model.ms_vlm import MsVlmConfig
 from msvlm.training.calibrate import DomainSettings
-from msvlm.training.engine import Optimisation
 from msvlm.training.learn_findings import FindingsSettings
+from msvlm.training.loop import Optimisation
 from msvlm.training.pretrain_slices import SlicesSettings
 from msvlm.training.pretrain_z_former import MaskedEmbeddingSettings
 from msvlm.training.report_stages import ReportSettings

@@ -1,4 +1,4 @@
-"""What can be said of a body region: findings with their attributes, as a value that is passed along."""
+"""The findings and attributes that reports of a body region can state, as a value."""
 
 from msvlm.errors import ConfigError
 from msvlm.vocabulary.chest import CHEST
@@ -11,7 +11,7 @@ def find_vocabulary(name: str) -> Vocabulary:
     """Returns the vocabulary of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the vocabulary is not known.
     """
     if name not in _VOCABULARIES:
         raise ConfigError(f"vocabulary {name!r} is not known; use {' or '.join(_VOCABULARIES)}")

@@ -17,13 +17,13 @@ DENSE_HU = (-200.0, 1000.0)
 
 
 class Certainty(StrEnum):
-    """What a text or the ground truth says of a finding."""
+    """Certainty of a finding in a text or in the ground truth."""
 
     PRESENT = "present"
     UNCERTAIN = "uncertain"
     ABSENT = "absent"
     UNKNOWN = "unknown"
-    """In ground truth only: a finding that nobody looked for. It is left out of losses and scores."""
+    """In ground truth only: a finding that was not assessed. It is left out of losses and scores."""
 
     @property
     def is_positive(self) -> bool:
@@ -39,7 +39,7 @@ class FindingKind:
         name: the key used in code and files.
         label: the label in tables; for the chest that of CT-RATE.
         term: the plain term in a sentence, singular and lower case.
-        attributes: which of the vocabulary's attributes can be said of it.
+        attributes: those of the vocabulary that can be stated of it.
         window_hu: (low, high), the CT window that shows it.
         is_measured: whether reports give its size.
         is_focal: whether its lesions lie on some slices and leave others free, so that a key slice can be right or
@@ -57,7 +57,7 @@ class FindingKind:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The findings of a body region and the attributes that can be said of them.
+    """The findings of a body region and the attributes that can be stated of them.
 
     Attributes:
         name: named in manifests, prepared data and model configs.
@@ -108,7 +108,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class FindingStatement:
-    """What a text or the ground truth says of one finding.
+    """A statement of a text or of the ground truth about one finding.
 
     Attributes:
         name: name of a `FindingKind`.
@@ -124,4 +124,4 @@ class FindingStatement:
 
 
 Statements = tuple[FindingStatement, ...]
-"""What one text, or the ground truth of one study, says; at most one statement per finding, the others are unknown."""
+"""The statements of one text, or of one study's ground truth; at most one per finding, the others are unknown."""

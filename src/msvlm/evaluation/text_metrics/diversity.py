@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from msvlm.labeling import split_sentences
+from msvlm.labeling.scope import split_sentences
 
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 

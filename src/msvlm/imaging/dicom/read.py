@@ -242,7 +242,7 @@ def _position_conflict(slices: Sequence[DecodedSlice]) -> str | None:
 
 
 def _instance_numbers(headers: Sequence[DicomHeader]) -> NDArray[np.int64] | None:
-    """Returns (slices,); None where a slice has no instance number or shares it with another."""
+    """Returns the Instance Number of each slice, (slices,); None where a slice has none or shares it."""
     numbers = [header.instance_number for header in headers if header.instance_number is not None]
     return np.array(numbers, dtype=np.int64) if len(set(numbers)) == len(headers) else None
 

@@ -1,4 +1,4 @@
-"""Splits the slices of a DICOM series into stacks with one matrix, orientation, image type and b-value each."""
+"""Splits a DICOM series into stacks of one matrix, orientation, image type and b-value, sorted by position."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

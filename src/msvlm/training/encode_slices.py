@@ -1,4 +1,4 @@
-"""Slice vectors of whole splits: computed once by a frozen slice encoder and stored."""
+"""Encodes the slices of whole splits once with a frozen slice encoder, and stores their vectors."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The training loop: `steps` yields after every optimiser step; and which studies each step trains on."""
+"""The training loop: `steps` yields after every optimiser step; and the sampling of the studies of each step."""
 
 import math
 import time
@@ -179,7 +179,7 @@ class Batch(Protocol):
 
 @runtime_checkable
 class Stage(Protocol):
-    """A stage as the loop sees it: a module that computes the loss of a batch, and the source of its batches."""
+    """The interface of a stage: a module that computes the loss of a batch, and the source of its batches."""
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters to train; all others are frozen."""

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from msvlm.errors import ConfigError, TrainingError
 from msvlm.training.checkpoint import load_checkpoint, save_checkpoint
-from msvlm.training.engine import LossPart, Optimisation, Shard, StageLoss, Training, steps
+from msvlm.training.loop import LossPart, Optimisation, Shard, StageLoss, Training, steps
 
 
 @dataclass(frozen=True)
