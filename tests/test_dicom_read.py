@@ -46,6 +46,26 @@ def test_slices_keep_the_image_numbers_that_viewers_show(tmp_path: Path) -> None
     assert "slice 1 is image 100, slice 4 is image 98" in describe_study(read_study(tmp_path)).to_text()
 
 
+def test_a_series_keeps_its_dicom_identity_slice_by_slice(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    for path in paths:
+        set_values(path, AcquisitionDate="20200102", AcquisitionTime="030405.5")
+    series = only(read_study(tmp_path))
+    by_height = sorted(map(pydicom.dcmread, paths), key=lambda dataset: dataset.ImagePositionPatient[2])
+    assert series.dicom.sop_instance_uids == tuple(dataset.SOPInstanceUID for dataset in by_height)
+    assert series.dicom.series_instance_uid == by_height[0].SeriesInstanceUID
+    assert series.dicom.study_instance_uid == by_height[0].StudyInstanceUID
+    assert series.dicom.acquisition_time == "20200102030405.5"
+    assert "2020" not in repr(series)
+
+
+def test_what_is_no_uid_or_no_time_is_not_kept(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        set_values(path, StudyInstanceUID="2.25.DOE^JANE", AcquisitionDate="20200102", AcquisitionTime="")
+    series = only(read_study(tmp_path))
+    assert (series.dicom.study_instance_uid, series.dicom.acquisition_time) == ("", "")
+
+
 @pytest.mark.parametrize("number", [b"\x00\x00", b"\x02\x002 ", b"\x02\x00x ", b"\x0e\x001099511627776 "])
 def test_instance_numbers_that_are_missing_repeated_or_malformed_are_dropped(tmp_path: Path, number: bytes) -> None:
     path = written(tmp_path)[4]

@@ -1,15 +1,19 @@
 """A study goes in and a report comes out: sections, sentences, slices that exist, probabilities, warnings."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from tiny_reader import NODULE_REPORT, save_tiny_reader, tiny_batch, tiny_study, untrained_tiny_reader
 
 from msvlm.data.text import join_report
 from msvlm.errors import ConfigError, ModelError, OutsideTrainingError, StudyError
+from msvlm.imaging.dicom.write import write_dicom
+from msvlm.imaging.read import read_study
 from msvlm.report import Report
 from msvlm.reporting.drafting import draft_reports, state_findings
 from msvlm.reporting.evidence import SentenceScorer
@@ -54,6 +58,24 @@ def test_evidence_names_slices_of_the_series_that_was_read(report: Report) -> No
     pieces = [piece for sentence in report.sentences for piece in sentence.evidence]
     assert report.findings_sentences[0].evidence
     assert all(0 <= piece.slice_index < slices[piece.series_key] for piece in pieces)
+
+
+def test_evidence_of_a_dicom_study_carries_the_uids_of_its_slices(reporter: Reporter, tmp_path: Path) -> None:
+    files = write_dicom(replace(tiny_study(1), left_out=()), tmp_path)
+    by_uid = {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, files)}
+    written = reporter.write(read_study(tmp_path))
+    pieces = [piece for sentence in written.sentences for piece in sentence.evidence]
+    assert pieces and written.study_instance_uid == next(iter(by_uid.values())).StudyInstanceUID
+    for piece in pieces:
+        dataset = by_uid[piece.sop_instance_uid]
+        assert dataset.InstanceNumber == piece.instance_number
+        assert dataset.SeriesInstanceUID == piece.series_instance_uid
+    assert Report.from_json(written.to_json()) == written
+
+
+def test_report_json_has_the_plain_text_of_both_sections(report: Report) -> None:
+    fields = json.loads(report.to_json())
+    assert join_report(fields["findings"], fields["impression"]) == NODULE_REPORT
 
 
 def test_support_is_what_the_findings_head_gives(report: Report) -> None:

@@ -35,6 +35,7 @@ class Evidence:
         score: drop of the sentence's log-probability in nats when the slice and its neighbours are masked.
         instance_number: DICOM Instance Number, by which viewers name the slice; None where the source has none.
         slice_count: number of slices of the series; None where it is not known.
+        series_instance_uid, sop_instance_uid, acquisition_time: of the slice in DICOM; empty for other sources.
     """
 
     series_key: str
@@ -42,6 +43,9 @@ class Evidence:
     score: float
     instance_number: int | None = None
     slice_count: int | None = None
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    acquisition_time: str = ""
 
     @property
     def is_faint(self) -> bool:
@@ -78,6 +82,7 @@ class Report:
 
     Attributes:
         study_key: the study that was read.
+        study_instance_uid: DICOM UID of the study; empty for other sources.
         findings_sentences, impression_sentences: the two sections, in reading order.
         probabilities: finding name -> probability from the findings head.
         vocabulary: name of the vocabulary of its findings.
@@ -101,6 +106,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     trained_on: str = ""
     outside_training: tuple[str, ...] = ()
+    study_instance_uid: str = ""
     status: Status = Status.DRAFT
     disclaimer: str = DISCLAIMER
 
@@ -120,8 +126,9 @@ class Report:
         return " ".join(sentence.text for sentence in self.impression_sentences)
 
     def to_json(self) -> str:
-        """Returns the whole report as JSON text; `from_json` reads it back unchanged."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, default=sorted)  # sets of attributes
+        """Returns the whole report as JSON text, with the plain text of both sections; `from_json` reads it back."""
+        texts = {"findings": self.findings, "impression": self.impression}
+        return json.dumps({**texts, **asdict(self)}, indent=2, ensure_ascii=False, default=sorted)  # sets of attributes
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -132,6 +139,7 @@ class Report:
         """
         try:
             fields = json.loads(text)
+            del fields["findings"], fields["impression"]  # repeated in the sentences
             return cls(
                 **{
                     **fields,

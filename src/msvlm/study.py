@@ -1,7 +1,7 @@
 """Series and Study: voxels and their positions in the patient, in mm along RAS axes (right, anterior, superior)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -72,6 +72,22 @@ class Role:
 
 
 @dataclass(frozen=True)
+class DicomIdentity:
+    """What names a series in a PACS; for documents and viewers, never for messages or logs. Empty where unknown.
+
+    Attributes:
+        study_instance_uid, series_instance_uid: UIDs (0020,000D) and (0020,000E).
+        sop_instance_uids: UID (0008,0018) of each slice, in the order of the voxels.
+        acquisition_time: start of the acquisition as DICOM writes it, `YYYYMMDDHHMMSS.FFFFFF`.
+    """
+
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uids: tuple[str, ...] = ()
+    acquisition_time: str = ""
+
+
+@dataclass(frozen=True)
 class Series:
     """One stack of slices, each with its own position and orientation, so tilted and uneven stacks are represented too.
 
@@ -87,6 +103,7 @@ class Series:
         notes: everything unusual, assumed or repaired while reading.
         instance_numbers: (slices,), DICOM Instance Number (0020,0013), which viewers show as the image number;
             None where the source has none or repeats one.
+        dicom: its identity in DICOM; empty for other sources.
     """
 
     key: str
@@ -101,6 +118,7 @@ class Series:
     b_value_s_mm2: float | None = None
     notes: tuple[str, ...] = ()
     instance_numbers: NDArray[np.int64] | None = None
+    dicom: DicomIdentity = field(default=DicomIdentity(), repr=False)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or 0 in self.voxels.shape:

@@ -120,6 +120,7 @@ class Reporter:
             left_out=study.left_out,
             warnings=self._warnings(study),
             trained_on=self.domain.trained_on if self.domain is not None else "",
+            study_instance_uid=study.series[0].dicom.study_instance_uid,
             outside_training=tuple(f"{key}: {reason}" for key, reason in sorted(reasons.items())),
         )
 
@@ -231,9 +232,12 @@ def _slices(prepared: PreparedStudy, study: Study) -> list[Evidence]:
             score=0.0,
             instance_number=None if numbers is None else int(numbers[index]),
             slice_count=len(read[series.key].voxels),
+            series_instance_uid=read[series.key].dicom.series_instance_uid,
+            sop_instance_uid=uids[index] if uids else "",
+            acquisition_time=read[series.key].dicom.acquisition_time,
         )
         for series in prepared.series
-        for numbers in (read[series.key].instance_numbers,)
+        for numbers, uids in ((read[series.key].instance_numbers, read[series.key].dicom.sop_instance_uids),)
         for index in series.slice_indices.tolist()
     ]
 

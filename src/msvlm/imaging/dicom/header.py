@@ -36,13 +36,14 @@ UNREADABLE_DICOM = (
 """Exceptions that pydicom raises on corrupt files; their messages may quote patient data and are never passed on."""
 
 _KEYWORDS = (
-    "AcquisitionNumber", "BitsAllocated", "BodyPartExamined", "Columns", "ContrastBolusAgent", "ConvolutionKernel",
-    "DiffusionBValue", "EchoNumbers", "EchoTime", "FrameOfReferenceUID", "ImageOrientationPatient",
-    "ImagePositionPatient", "ImageType", "InstanceNumber", "InversionTime", "KVP", "Modality", "NumberOfFrames",
-    "PhotometricInterpretation", "PixelPaddingRangeLimit", "PixelPaddingValue", "PixelRepresentation", "PixelSpacing",
-    "ProtocolName", "RepetitionTime", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID",
-    "SOPInstanceUID", "SamplesPerPixel", "ScanningSequence", "SequenceName", "SeriesDescription", "SeriesInstanceUID",
-    "SeriesNumber", "SpecificCharacterSet", "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
+    "AcquisitionDate", "AcquisitionDateTime", "AcquisitionNumber", "AcquisitionTime", "BitsAllocated",
+    "BodyPartExamined", "Columns", "ContrastBolusAgent", "ConvolutionKernel", "DiffusionBValue", "EchoNumbers",
+    "EchoTime", "FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
+    "InstanceNumber", "InversionTime", "KVP", "Modality", "NumberOfFrames", "PhotometricInterpretation",
+    "PixelPaddingRangeLimit", "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "ProtocolName",
+    "RepetitionTime", "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SOPInstanceUID",
+    "SamplesPerPixel", "ScanningSequence", "SequenceName", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
+    "SpecificCharacterSet", "StudyInstanceUID", "TemporalPositionIdentifier", "TriggerTime",
 )  # fmt: skip
 _TAG_OF = {keyword: Tag(keyword) for keyword in (*_KEYWORDS, "MediaStorageSOPClassUID")}
 _TAGS = [*_TAG_OF.values(), *B_VALUE_TAGS]
@@ -58,12 +59,15 @@ class DicomHeader:
         pixel_spacing_mm: between rows, between columns.
         padding_stored: lowest and highest stored value that mark padding, before rescaling.
         distinguishing_values: pairs of a name and a value that can distinguish slices at the same position.
+        acquisition_time: `YYYYMMDDHHMMSS.FFFFFF`.
         has_pixels: whether any data follow the header.
     """
 
     source: SourceFile
     study_uid: str
     series_uid: str
+    sop_instance_uid: str
+    acquisition_time: str
     frame_of_reference_uid: str
     sop_class_uid: str
     modality: str
@@ -114,6 +118,8 @@ def _parse_header(dataset: FileDataset, source: SourceFile, has_pixels: bool) ->
         source=source,
         study_uid=_text(dataset, "StudyInstanceUID"),
         series_uid=_text(dataset, "SeriesInstanceUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        acquisition_time=_acquisition_time(dataset),
         frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
         sop_class_uid=_text(dataset, "SOPClassUID") or _text(dataset.file_meta, "MediaStorageSOPClassUID"),
         modality=_text(dataset, "Modality").upper(),
@@ -140,6 +146,13 @@ def _parse_header(dataset: FileDataset, source: SourceFile, has_pixels: bool) ->
         distinguishing_values=_distinguishing_values(dataset),
         has_pixels=has_pixels,
     )
+
+
+def _acquisition_time(dataset: Dataset) -> str:
+    joined = _text(dataset, "AcquisitionDateTime") or (
+        _text(dataset, "AcquisitionDate") + _text(dataset, "AcquisitionTime")
+    )
+    return joined if re.fullmatch(r"\d{14}(\.\d{1,6})?([+-]\d{4})?", joined) else ""
 
 
 def _is_deflated(dataset: FileDataset) -> bool:

@@ -5,6 +5,7 @@ split into stacks (stacks.py), and only then are pixel data decoded (pixels.py),
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from msvlm.imaging.dicom.screening import reason_to_leave_out
 from msvlm.imaging.dicom.stacks import Stack, positions_along_normal_mm, split_into_stacks
 from msvlm.imaging.geometry import LPS_TO_RAS, describe_geometry
 from msvlm.imaging.source_files import SourceFile, describe_files
-from msvlm.study import SPACING_TOLERANCE_MM, LeftOut, Modality, Series, Weighting, describe_slice_pair
+from msvlm.study import SPACING_TOLERANCE_MM, DicomIdentity, LeftOut, Modality, Series, Weighting, describe_slice_pair
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,11 @@ def _instance_numbers(headers: Sequence[DicomHeader]) -> NDArray[np.int64] | Non
     return np.array(numbers, dtype=np.int64) if len(set(numbers)) == len(headers) else None
 
 
+def _valid_uid(uid: str) -> str:
+    """Returns a UID, empty where it is not one: other text may name the patient."""
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else ""
+
+
 def _build_series(
     key: str,
     slices: Sequence[DecodedSlice],
@@ -275,5 +281,11 @@ def _build_series(
         body_part=first.body_part,
         b_value_s_mm2=first.b_value_s_mm2,
         instance_numbers=_instance_numbers(headers),
+        dicom=DicomIdentity(
+            _valid_uid(first.study_uid),
+            _valid_uid(first.series_uid),
+            tuple(_valid_uid(header.sop_instance_uid) for header in headers),
+            first.acquisition_time,
+        ),
     )
     return replace(series, notes=notes + describe_geometry(series))
