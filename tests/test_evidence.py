@@ -55,14 +55,21 @@ def weights_at(slices: int, **at: float) -> NDArray[np.float64]:
     return weights
 
 
-@pytest.mark.parametrize("slices", [1, 2, 5, 40, 400])
+@pytest.mark.parametrize("slices", [1, 2, 5, 40, 200])
 @pytest.mark.parametrize("place", [0.0, 0.37, 0.99])
-def test_the_one_slice_that_matters_is_found(slices: int, place: float) -> None:
+def test_the_one_slice_that_matters_is_found_without_attention(slices: int, place: float) -> None:
     index = int(place * slices)
     weights = weights_at(slices, **{f"s{index}": 2.0})
     found = search(study(1, slices), score_by(weights))
     assert min(abs(slice_ - index) for slice_ in found.slices) <= 2
     assert found.log_probability_drops[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.37, 0.99])
+def test_in_a_long_study_attention_leads_to_the_slice_that_matters(place: float) -> None:
+    index = int(place * 2000)
+    found = search(study(1, 2000), score_by(weights_at(2000, **{f"s{index}": 2.0})), np.eye(2000)[index])
+    assert found.slices[0] == index
 
 
 def test_a_slice_with_attention_is_tried_outside_the_best_zone() -> None:
@@ -75,13 +82,13 @@ def test_a_slice_with_attention_is_tried_outside_the_best_zone() -> None:
 def test_evidence_stays_in_its_series() -> None:
     weights = weights_at(60, s15=2.0)
     found = search(study(2, 30), score_by(weights))
-    assert 15 in found.slices and all(slice_ < 30 for slice_ in found.slices)
+    assert found.slices and all(abs(slice_ - 15) <= 2 for slice_ in found.slices)
 
 
 def test_slices_that_matter_more_come_first() -> None:
     weights = weights_at(12, s2=1.0, s9=3.0)
     found = search(study(1, 12), score_by(weights), weights[0])
-    assert found.slices[0] == 9
+    assert abs(found.slices[0] - 9) <= 2 < abs(found.slices[-1] - 9)
     assert list(found.log_probability_drops) == sorted(found.log_probability_drops, reverse=True)
 
 

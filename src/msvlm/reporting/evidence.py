@@ -18,8 +18,8 @@ from msvlm.model.ms_vlm import MsVlm
 from msvlm.report import FAINT_NATS
 from msvlm.reporting.drafting import Draft
 
-ZONES = 12
-CANDIDATES = 36
+ZONES, CANDIDATES = 6, 9
+"""Zones and single slices that are masked, one pass of the model each, beside the pass with nothing masked."""
 SLICES_PER_SENTENCE = 3
 MASKED_MM = 6.0
 """A slice is masked together with all slices of its series within this distance, and at least its two neighbours."""
@@ -124,13 +124,19 @@ def _candidates(
         if weights is not None:
             own += _apart(np.argsort(-weights, kind="stable"), together, SLICES_PER_SENTENCE)
         zone = zones[int(np.argmax(zone_drops[:, index]))]
-        by_sentence.append(own + _apart(zone, together, len(zone)))
+        by_sentence.append(own + _apart(_spread(zone), together, len(zone)))
     chosen: list[int] = []
     for rank in range(max(len(own) for own in by_sentence)):
         for own in by_sentence:
             if rank < len(own) and own[rank] not in chosen:
                 chosen.append(own[rank])
     return np.array(sorted(chosen[:CANDIDATES]))
+
+
+def _spread(slices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the slices in an order whose first ones lie evenly spread: by the reversed bits of their index."""
+    bits = len(slices).bit_length()
+    return slices[sorted(range(len(slices)), key=lambda index: int(f"{index:0{bits}b}"[::-1], 2))]
 
 
 def _apart(order: NDArray[np.int64], together: NDArray[np.bool_], count: int) -> list[int]:
