@@ -121,3 +121,17 @@ def test_the_commonest_report_is_the_most_frequent_one() -> None:
     assert commonest_report(["b.", "a.", "a. "]) == "a."
     with pytest.raises(DataError, match="no training reports"):
         commonest_report([])
+
+
+def test_the_ridge_of_a_finding_is_that_of_the_studies_of_which_it_is_known() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(80, 6)).astype(np.float32)
+    truth = (features @ rng.normal(size=(6, 2)) + 0.3 * rng.normal(size=(80, 2)) > 0).astype(float)
+    half = np.where((np.arange(80) < 40)[:, None], truth, np.nan)
+    validation = RidgeData(features, truth)
+    some = fit_hu_ridge(RidgeData(features, np.column_stack([truth[:, 0], half[:, 1]])), validation)
+    alone = fit_hu_ridge(RidgeData(features[:40], truth[:40, 1:]), RidgeData(features, truth[:, 1:]))
+    assert some.scores(features)[:, 1] == pytest.approx(alone.scores(features)[:, 0])
+    assert some.scores(features)[:, 0] == pytest.approx(fit_hu_ridge(validation, validation).scores(features)[:, 0])
+    never = fit_hu_ridge(RidgeData(features, np.column_stack([truth[:, 0], np.full(80, np.nan)])), validation)
+    assert (never.scores(features)[:, 1] == 0).all()

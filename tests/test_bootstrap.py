@@ -90,3 +90,15 @@ def test_a_clear_difference_is_significant_and_a_small_one_is_not() -> None:
 def test_all_studies_of_a_patient_are_swapped_together() -> None:
     found = _compare(TRUTH, _wrong_every(3), ["one"] * STUDIES)
     assert found.p_value == 1.0, "one patient swapped gives the same difference"
+
+
+def test_unknown_truth_has_no_part_in_a_paired_test() -> None:
+    rng = np.random.default_rng(2)
+    truth = np.where(rng.random((40, 3)) < 0.3, np.nan, rng.random((40, 3)) < 0.5)
+    own, other = rng.random((40, 3)) < 0.6, rng.random((40, 3)) < 0.4
+    patients = [str(number) for number in range(40)]
+    flipped = np.where(np.isnan(truth), ~own, own)
+    bootstrap = PatientBootstrap.of(patients)
+    assert paired_difference("x", truth, (own, other), patients, bootstrap) == paired_difference(
+        "x", truth, (flipped, other), patients, bootstrap
+    )

@@ -112,6 +112,7 @@ def test_without_matplotlib_everything_but_the_picture_is_written(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (tmp_path / "scores.png").write_bytes(b"of an earlier evaluation")
     evaluate(model, data / "manifest.jsonl", data / "prepared", tmp_path, limit=1, evidence_studies=0)
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"scores.txt", "scores.json", "scores.csv", "reports.jsonl"}

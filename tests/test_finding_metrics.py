@@ -244,7 +244,9 @@ def test_a_finding_known_of_no_study_has_no_part_in_the_means() -> None:
     predicted = np.array([[True, True], [False, True], [True, False]])
     scores = score_presence(truth, predicted, _bootstrap(3), NAMES)
     assert scores.macro_f1.value == scores.micro_f1.value == 1.0 and macro_f1(truth, predicted) == 1.0
-    assert scores.findings[1].studies_known == 0
+    assert scores.findings[1].studies_known == 0 and scores.findings[1].f1 is None
+    with pytest.raises(DataError, match="ground truth of all findings is unknown"):
+        score_presence(np.full((3, 2), np.nan), predicted, _bootstrap(3), NAMES)
     assert score_calibration(truth, predicted.astype(float), NAMES).errors[1] is None
     assert np.isnan(area_under_curve(truth, predicted.astype(float))[1])
 

@@ -142,7 +142,9 @@ def test_a_draft_without_image_does_not_depend_on_the_image(reporter: Reporter) 
 
 def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1)))
-    scorer = SentenceScorer(reporter.model, reporter.text, batch, "none", NODULE_REPORT)
+    scorer = SentenceScorer(
+        reporter.model, reporter.text, batch, "none", NODULE_REPORT, reporter.text.draft_sentences(NODULE_REPORT)
+    )
     nothing = np.zeros((1, 10), dtype=bool)
     scores = scorer(nothing)
     assert scores.shape == (1, len(reporter.text.draft_sentences(NODULE_REPORT)))
@@ -158,7 +160,9 @@ def test_scores_of_sentences_add_up_to_the_likelihood_of_the_report(reporter: Re
 
 def test_maskings_scored_together_equal_maskings_scored_alone(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1)))
-    scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
+    scorer = SentenceScorer(
+        reporter.model, reporter.text, batch, "", NODULE_REPORT, reporter.text.draft_sentences(NODULE_REPORT)
+    )
     masked = np.random.default_rng(0).random((5, 10)) < 0.4
     alone = np.concatenate([scorer(row[None]) for row in masked])
     assert scorer(masked) == pytest.approx(alone, abs=1e-3)
@@ -166,7 +170,9 @@ def test_maskings_scored_together_equal_maskings_scored_alone(reporter: Reporter
 
 def test_masking_every_slice_makes_what_the_image_shows_less_probable(reporter: Reporter) -> None:
     batch = reporter.model.encode(tiny_batch(tiny_study(1)))
-    scorer = SentenceScorer(reporter.model, reporter.text, batch, "", NODULE_REPORT)
+    scorer = SentenceScorer(
+        reporter.model, reporter.text, batch, "", NODULE_REPORT, reporter.text.draft_sentences(NODULE_REPORT)
+    )
     unmasked, masked = scorer(np.stack([np.zeros(10, dtype=bool), np.ones(10, dtype=bool)]))
     assert unmasked[0] > masked[0]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,12 @@ def test_a_finished_run_is_not_run_again(data: TinyData, findings_model: Path) -
     before = (findings_model / "config.json").stat().st_mtime_ns
     assert train(data.run(StageName.FINDINGS, "findings", 4)) == findings_model
     assert (findings_model / "config.json").stat().st_mtime_ns == before
+
+
+def test_a_run_is_the_same_with_its_manifest_in_another_place(data: TinyData, findings_model: Path) -> None:
+    moved = data.manifest.with_name("moved.jsonl")
+    shutil.copy(data.manifest, moved)
+    assert train(replace(data.run(StageName.FINDINGS, "findings", 4), manifest=str(moved))) == findings_model
 
 
 @pytest.mark.usefixtures("findings_model")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import msvlm.vocabulary as vocabulary_package
-from msvlm.data.dataset import check_vocabularies
+from msvlm.data.dataset import check_vocabularies, statements_of
 from msvlm.data.manifest import Manifest, ManifestStudy, read_manifest, write_manifest
 from msvlm.data.prepare import prepare
 from msvlm.data.slice_store import SliceStore
@@ -93,3 +93,17 @@ def test_vocabularies_that_differ_are_refused(tmp_path: Path, toy: Vocabulary) -
 def test_a_vocabulary_without_rules_reads_no_reports(toy: Vocabulary) -> None:
     with pytest.raises(ConfigError, match="no rules read reports in vocabulary toy"):
         label_report("A nodule.", toy)
+
+
+def test_a_statement_that_a_finding_is_unknown_is_no_statement() -> None:
+    known = FindingStatement("lung_nodule", Certainty.PRESENT)
+    unknown = tuple(FindingStatement(name, Certainty.UNKNOWN) for name in CHEST.names if name != known.name)
+    assert statements_of(study("a", "chest", known, *unknown)) == (known,)
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    store = SliceStore.create(tmp_path / "prepared", CHEST, InputConfig(), (2, 2))
+    header = store.folder / "prepared.json"
+    header.write_text(header.read_text(encoding="utf-8").replace("vocabulary", "words"), encoding="utf-8")
+    with pytest.raises(DataError, match="prepared was prepared by another version of msvlm"):
+        SliceStore.open(store.folder)

@@ -69,14 +69,16 @@ class CropConfig:
         for name, lowest, highest in (
             ("mirrored", 0.0, 1.0),
             ("masked_crops", 0.0, 1.0),
-            ("window_jitter", 0.0, 0.49),
             ("noise", 0.0, math.inf),
             ("gamma", 1.0, math.inf),
             ("aspect", 1.0, math.inf),
             ("local_crops", 0, math.inf),
         ):
             if not lowest <= getattr(self, name) <= highest:
-                raise ConfigError(f"{name} {getattr(self, name)}; must be from {lowest:g} to {highest:g}")
+                upper = f" and at most {highest:g}" if highest < math.inf else ""
+                raise ConfigError(f"{name} {getattr(self, name)}; must be at least {lowest:g}{upper}")
+        if not 0.0 <= self.window_jitter < 0.5:
+            raise ConfigError(f"window_jitter {self.window_jitter}; must be at least 0 and below 0.5")
 
 
 @dataclass(frozen=True)

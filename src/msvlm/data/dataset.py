@@ -135,7 +135,7 @@ def batch_indices(studies: int, batch: int, step: int, seed: int) -> NDArray[np.
 def statements_of(study: ManifestStudy) -> tuple[FindingStatement, ...]:
     """Returns the study's statements on findings: its truth if known, else those of its report by the labeler."""
     if study.truth is not None:
-        return study.truth
+        return tuple(item for item in study.truth if item.certainty is not Certainty.UNKNOWN)
     return _label(f"{study.findings}\n{study.impression}", study.vocabulary)
 
 

@@ -17,6 +17,7 @@ from msvlm.study import Modality
 from msvlm.vocabulary import find_vocabulary
 from msvlm.vocabulary.vocabulary import Vocabulary
 
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 _HEADER = "prepared.json"
 _STUDIES = "studies"
 _STUDY_HEADER = "study.json"
@@ -106,9 +107,15 @@ class SliceStore:
         if not (folder / _HEADER).exists():
             raise DataError(f"{folder.name} holds no prepared studies; make them with `msvlm prepare`")
         header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
-        rows, columns = header["region_grid"]
-        input_config = cattrs.structure(header["input_config"], InputConfig)
-        return cls(folder, find_vocabulary(header["vocabulary"]), input_config, (rows, columns))
+        try:
+            rows, columns = header["region_grid"]
+            input_config = _CONVERTER.structure(header["input_config"], InputConfig)
+            vocabulary = find_vocabulary(header["vocabulary"])
+        except (KeyError, cattrs.BaseValidationError) as error:
+            raise DataError(
+                f"{folder.name} was prepared by another version of msvlm; prepare the studies again"
+            ) from error
+        return cls(folder, vocabulary, input_config, (rows, columns))
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).is_dir()

@@ -16,7 +16,6 @@ from msvlm.data.manifest import Manifest, ManifestStudy
 from msvlm.data.slice_store import SliceStore
 from msvlm.data.text import join_report
 from msvlm.errors import DataError
-from msvlm.evaluation.bootstrap import ratio
 from msvlm.evaluation.finding_metrics import Truth, area_under_curve, best_thresholds, truth_matrix
 from msvlm.evaluation.systems import (
     ALL_NEGATIVE,
@@ -121,17 +120,16 @@ class HuRidge:
     """Ridge regression of each finding on standardised HU statistics.
 
     Attributes:
-        model: standardisation and regression, features (studies, features) -> scores (studies, findings).
+        parts: standardisation and regression of findings that were trained on the same studies.
         thresholds: (findings,); a finding is predicted where its score is above the threshold.
     """
 
-    model: Pipeline
+    parts: tuple["RidgePart", ...]
     thresholds: NDArray[np.float64]
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Returns scores (studies, findings) of features (studies, features); higher is more likely, no probability."""
-        scores: NDArray[np.float64] = self.model.predict(features.astype(np.float64))
-        return scores
+        return _ridge_scores(self.parts, features)
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Returns the predicted findings, (studies, findings)."""
@@ -153,23 +151,47 @@ def fit_hu_ridge(training: RidgeData, validation: RidgeData) -> HuRidge:
             f"{len(training.features)} training and {len(validation.features)} validation studies for the HU ridge; "
             "both splits need studies"
         )
-    features = validation.features.astype(np.float64)
-    areas = [
-        np.nan_to_num(area_under_curve(validation.truth, _fit_ridge(training, penalty).predict(features)))
-        for penalty in RIDGE_PENALTIES
-    ]
-    model = _fit_ridge(training, np.array(RIDGE_PENALTIES)[np.array(areas).argmax(0)])
-    return HuRidge(model, best_thresholds(validation.truth, model.predict(features)))
+    findings = training.truth.shape[1]
+    areas = []
+    for penalty in RIDGE_PENALTIES:
+        parts = _fit_ridge(training, np.full(findings, penalty))
+        areas.append(np.nan_to_num(area_under_curve(validation.truth, _ridge_scores(parts, validation.features))))
+    parts = _fit_ridge(training, np.array(RIDGE_PENALTIES)[np.array(areas).argmax(0)])
+    return HuRidge(parts, best_thresholds(validation.truth, _ridge_scores(parts, validation.features)))
 
 
-def _fit_ridge(training: RidgeData, penalty: float | NDArray[np.float64]) -> Pipeline:
-    """Fits with one penalty, or with one for each finding; unknown truth counts as the share of positives."""
-    truth = training.truth.astype(np.float64)
-    is_known = ~np.isnan(truth)
-    shares = ratio(np.where(is_known, truth, 0.0).sum(0), is_known.sum(0))
-    return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(
-        training.features.astype(np.float64), np.where(is_known, truth, shares)
-    )
+@dataclass(frozen=True)
+class RidgePart:
+    """The regression of some findings: their columns, and features (studies, features) -> scores; None: always 0."""
+
+    columns: NDArray[np.int64]
+    model: Pipeline | None
+
+
+def _fit_ridge(training: RidgeData, penalties: NDArray[np.float64]) -> tuple[RidgePart, ...]:
+    """Fits each finding on the studies of which it is known; findings that are known of the same studies together."""
+    is_known = ~np.isnan(training.truth)
+    patterns, pattern_of = np.unique(is_known, axis=1, return_inverse=True)
+    parts = []
+    for pattern in range(patterns.shape[1]):
+        columns, chosen = np.flatnonzero(pattern_of.ravel() == pattern), patterns[:, pattern]
+        model = None
+        if chosen.any():
+            model = make_pipeline(StandardScaler(), Ridge(alpha=penalties[columns])).fit(
+                training.features[chosen].astype(np.float64), training.truth[chosen][:, columns].astype(np.float64)
+            )
+        parts.append(RidgePart(columns, model))
+    return tuple(parts)
+
+
+def _ridge_scores(parts: Sequence[RidgePart], features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns (studies, findings)."""
+    scores = np.zeros((len(features), sum(len(part.columns) for part in parts)))
+    for part in parts:
+        if part.model is not None:
+            predicted = part.model.predict(features.astype(np.float64))
+            scores[:, part.columns] = predicted.reshape(len(features), len(part.columns))
+    return scores
 
 
 def _ridge_data(studies: Sequence[ManifestStudy], store: SliceStore, vocabulary: Vocabulary) -> RidgeData:

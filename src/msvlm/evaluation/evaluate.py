@@ -92,15 +92,10 @@ def evaluate(
     if not studies:
         raise DataError(f"none of {len(chosen)} {split} studies is prepared; run `msvlm prepare` on this manifest")
     other = _match(other, studies, vocabulary) if other is not None else None
+    references = _references(studies, vocabulary)
     outputs = run_model(reporter, StudyDataset(studies, store, vector_store), evidence_studies)
     patients = [study.patient for study in studies]
     others, no_others = _others(patients)
-    references = References(
-        vocabulary=vocabulary,
-        truth=tuple(statements_of(study) for study in studies),
-        reports=tuple(_reference_report(study) for study in studies),
-        bootstrap=PatientBootstrap.of(patients),
-    )
     reports = _saved_reports(studies, vocabulary, outputs.texts, outputs.blind_texts)
     trivial, no_commonest = trivial_systems(listed, len(studies), vocabulary)
     ridge, no_ridge = ridge_system(listed, store, studies, vocabulary)
@@ -123,6 +118,19 @@ def evaluate(
     )
     _write(evaluation, reports, output)
     return evaluation
+
+
+def _references(studies: Sequence[ManifestStudy], vocabulary: Vocabulary) -> References:
+    """Returns what systems are scored against.
+
+    Raises:
+        DataError: nothing is known of any study.
+    """
+    truth = tuple(statements_of(study) for study in studies)
+    if np.isnan(truth_matrix(truth, vocabulary)).all():
+        raise DataError("the ground truth of all findings is unknown; give studies with known findings or reports")
+    reports = tuple(_reference_report(study) for study in studies)
+    return References(vocabulary, truth, reports, PatientBootstrap.of([study.patient for study in studies]))
 
 
 def keep_one_reconstruction(
@@ -209,4 +217,5 @@ def _write(evaluation: Evaluation, reports: Sequence[SavedReport], output: Path)
         files["scores.png"] = draw_scores(evaluation)
     except MetricError as error:
         _LOG.warning("scores.png is not drawn: %s", error)
+        (output / "scores.png").unlink(missing_ok=True)
     replace_files(output, files)

@@ -27,6 +27,7 @@ class FindingScore:
     """Scores of one finding over all studies; a ratio with a zero denominator is 0.
 
     Attributes:
+        precision, recall, f1: None where the finding is known of no study.
         f1_low, f1_high: 95 % interval over patients.
         crg: see `crg_score`; None where no study has the finding, or all have it.
         studies_with: number of studies that have the finding.
@@ -34,11 +35,11 @@ class FindingScore:
     """
 
     name: str
-    precision: float
-    recall: float
-    f1: float
-    f1_low: float
-    f1_high: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    f1_low: float | None
+    f1_high: float | None
     crg: float | None
     studies_with: int
     studies_known: int
@@ -161,6 +162,8 @@ def score_presence(
             f"give the same studies by {len(names)} findings in both, and one study at least"
         )
     positive, is_known = truth == 1, ~np.isnan(truth)
+    if not is_known.any():
+        raise DataError("the ground truth of all findings is unknown; give studies with known findings or reports")
     counts = _Counts(
         *((part & is_known).astype(float) for part in (positive & predicted, predicted, positive, is_known))
     )
@@ -168,6 +171,10 @@ def score_presence(
         part.sum(0) for part in (counts.true_positives, counts.predicted, counts.positives, counts.known)
     )
     scored = known > 0
+
+    def if_known(values: NDArray[np.float64], finding: int) -> float | None:
+        return float(values[finding]) if scored[finding] else None
+
     precision, recall, f1 = ratio(hits, stated), ratio(hits, positives), ratio(2 * hits, stated + positives)
     limits = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(counts.f1(bootstrap.weights), limits, axis=0)
@@ -179,11 +186,11 @@ def score_presence(
         findings=tuple(
             FindingScore(
                 name=name,
-                precision=float(precision[i]),
-                recall=float(recall[i]),
-                f1=float(f1[i]),
-                f1_low=float(low[i]),
-                f1_high=float(high[i]),
+                precision=if_known(precision, i),
+                recall=if_known(recall, i),
+                f1=if_known(f1, i),
+                f1_low=if_known(low, i),
+                f1_high=if_known(high, i),
                 crg=None if np.isnan(crg[i]) else float(crg[i]),
                 studies_with=int(positives[i]),
                 studies_known=int(known[i]),

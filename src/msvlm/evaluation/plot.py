@@ -1,6 +1,7 @@
 """scores.png: macro F1 of each system and F1 of each finding, with 95 % intervals over patients."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,11 +51,12 @@ def draw_scores(evaluation: Evaluation) -> bytes:
     _set_up(second, "F1 of each finding (studies with it)", labels)
     for name in (name for name in _MARKERS if name in {system.name for system in systems}):
         scores = evaluation.system(name).presence.findings
-        values = [score.f1 for score in scores]
+        values = [math.nan if score.f1 is None else score.f1 for score in scores]
         second.plot(values, range(len(values)), _MARKERS[name], color=_COLOURS[name], ms=9, label=name, clip_on=False)
         second.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(_MARKERS), frameon=False)
         for row, score in enumerate(scores if name == GENERATED else ()):
-            _draw_interval(second, row, (score.f1, score.f1_low, score.f1_high), _COLOURS[name])
+            if score.f1 is not None and score.f1_low is not None and score.f1_high is not None:
+                _draw_interval(second, row, (score.f1, score.f1_low, score.f1_high), _COLOURS[name])
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()

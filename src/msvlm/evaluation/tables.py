@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from msvlm.evaluation.bootstrap import Estimate, PairedDifference
 from msvlm.evaluation.evidence_metrics import EvidenceScores
-from msvlm.evaluation.finding_metrics import Calibration
+from msvlm.evaluation.finding_metrics import Calibration, FindingScore
 from msvlm.evaluation.systems import (
     ALL_POSITIVE,
     ANOTHER_IMAGE,
@@ -204,7 +204,7 @@ def _finding_table(
         cells = (
             own.precision,
             own.recall,
-            Estimate(own.f1, own.f1_low, own.f1_high, own.studies_with),
+            _f1_estimate(own),
             own.crg,
             f1.get(FINDINGS_HEAD),
             auc.findings[index] if auc is not None else None,
@@ -219,6 +219,12 @@ def _finding_table(
         errors_text = f"mean of the findings {mean:.3f}, all decisions pooled {_number(calibration.error)}"
         lines.append(f"ECE, the calibration error of the findings head: {errors_text}")
     return lines
+
+
+def _f1_estimate(score: FindingScore) -> Estimate | None:
+    if score.f1 is None or score.f1_low is None or score.f1_high is None:
+        return None
+    return Estimate(score.f1, score.f1_low, score.f1_high, score.studies_with)
 
 
 def _nodule_table(systems: Sequence[SystemScores]) -> list[str]:

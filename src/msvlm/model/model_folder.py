@@ -24,7 +24,7 @@ SLICE_ENCODER_FOLDER = "slice_encoder"
 LANGUAGE_MODEL_FOLDER = "language_model"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "msvlm.safetensors"
-FORMAT = 1
+FORMAT = 2
 """Increased whenever folders of earlier versions can no longer be read unchanged."""
 
 _SAVED_BY_HUGGING_FACE = ("slice_encoder.backbone.", "language_model.")

@@ -55,7 +55,7 @@ def find_evidence(model: MsVlm, text: ReportText, batch: StudyBatch, draft: Draf
     sentences = text.draft_sentences(draft.text)
     names = model.vocabulary.names
     attention = [_attention(sentence, draft.slice_attention, names) for sentence in sentences]
-    scorer = SentenceScorer(model, text, batch, draft.cues, draft.text)
+    scorer = SentenceScorer(model, text, batch, draft.cues, draft.text, sentences)
     return search_evidence(batch, sentences, attention, scorer)
 
 
@@ -175,11 +175,19 @@ class SentenceScorer:
     The tokens of the draft are given, and the cues stay those of the prompt: only the slices change.
     """
 
-    def __init__(self, model: MsVlm, text: ReportText, batch: StudyBatch, cues: str, report: str) -> None:
+    def __init__(
+        self,
+        model: MsVlm,
+        text: ReportText,
+        batch: StudyBatch,
+        cues: str,
+        report: str,
+        sentences: Sequence[DraftSentence],
+    ) -> None:
         self._model = model
         self._batch = batch
         self._text_batch = text.training_batch([cues], [report]).to(batch.study_index.device)
-        self._sentences = text.draft_sentences(report)
+        self._sentences = sentences
         assert batch.slice_vectors is not None
         numbers = self._text_batch.input_ids.shape[1] * len(text.tokenizer) + batch.slice_vectors.numel()
         self._at_once = max(1, _NUMBERS_AT_ONCE // numbers)

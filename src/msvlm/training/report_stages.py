@@ -125,7 +125,7 @@ class ReportStage(nn.Module):
             raise ModelError("the model has no language model; name one in [reports.language_model]")
         self.model = model
         self._training, self._trained = training, trained
-        self._read = lru_cache(maxsize=CACHED_STUDIES)(self._read_study)
+        self._vectors = lru_cache(maxsize=CACHED_STUDIES)(self._compute_vectors)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Returns the parameters given to the stage."""
@@ -143,10 +143,10 @@ class ReportStage(nn.Module):
         ]
         listed = [dataset.studies[study.index] for study in chosen]
         reports = [join_report(study.findings, study.impression) for study in listed]
-        readings = [
-            self._read(study.index, is_without) for study, is_without in zip(chosen, without_image, strict=True)
+        vectors = [
+            self._vectors(study.index, is_without) for study, is_without in zip(chosen, without_image, strict=True)
         ]
-        return _report_batch(readings, training.text.training_batch(cues, reports))
+        return _report_batch(vectors, training.text.training_batch(cues, reports))
 
     def _cues(self, statements: Statements, generator: np.random.Generator) -> str:
         corrupted = corrupt_cues(statements, generator, self._training.cue_errors, self.model.vocabulary)
@@ -154,8 +154,8 @@ class ReportStage(nn.Module):
         return "" if dropped else write_cues(corrupted, self.model.vocabulary)
 
     @torch.no_grad()
-    def _read_study(self, index: int, is_without_image: bool) -> StudyVectors:
-        """Reads one study by itself and without dropout, so that the result depends on nothing else."""
+    def _compute_vectors(self, index: int, is_without_image: bool) -> StudyVectors:
+        """Encodes one study by itself and without dropout, so that the result depends on nothing else."""
         sample = self._training.data.training.sample(index, None, np.random.default_rng(0))
         batch = to_study_batch([sample], self.model.config.input)
         masked = torch.full(batch.study_index.shape, is_without_image)
@@ -200,12 +200,12 @@ def language_model_parameters(model: MsVlm) -> list[nn.Parameter]:
     return adapters or [parameter for _, parameter in named]
 
 
-def _report_batch(readings: Sequence[StudyVectors], text: TextBatch) -> ReportBatch:
-    lengths = torch.tensor([len(reading.z_vectors) for reading in readings])
+def _report_batch(vectors: Sequence[StudyVectors], text: TextBatch) -> ReportBatch:
+    lengths = torch.tensor([len(study.z_vectors) for study in vectors])
     return ReportBatch(
-        torch.cat([reading.z_vectors for reading in readings]),
-        torch.cat([reading.finding_vectors for reading in readings]),
-        torch.repeat_interleave(torch.arange(len(readings)), lengths),
-        torch.cat([reading.visible for reading in readings]),
+        torch.cat([study.z_vectors for study in vectors]),
+        torch.cat([study.finding_vectors for study in vectors]),
+        torch.repeat_interleave(torch.arange(len(vectors)), lengths),
+        torch.cat([study.visible for study in vectors]),
         text,
     )

@@ -158,7 +158,7 @@ def _check_data(model: MsVlm, manifest: Manifest, prepared: SliceStore) -> None:
 def _claim_output(output: Path, config: TrainConfig, model: MsVlm, accelerator: Accelerator) -> None:
     """Records settings, start weights and manifest in the run's folder; refuses a folder that holds another run."""
     manifest_hash = hashlib.sha256(Path(config.manifest).read_bytes()).hexdigest()[:16]
-    inputs = {"start_weights": model.weights_hash(), "manifest_hash": manifest_hash}
+    inputs = {"start_weights": model.weights_hash(), "manifest": manifest_hash}
     current = json.loads(json.dumps({**asdict(config), **inputs}))
     file = output / CONFIG_FILE
     if file.exists():
