@@ -133,6 +133,7 @@ def test_one_different_voxel_gives_another_key(tmp_path: Path) -> None:
 
 AS_NOBODY = """
 import os, sys
+import numpy.ma  # which numpy loads only when it is needed, by then perhaps from a folder that nobody may read
 import msvlm.imaging.dicom.read
 from msvlm.errors import StudyError
 from msvlm.imaging.read import read_study
