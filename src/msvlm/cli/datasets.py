@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phantom:
-    """Draws synthetic chest CT studies with reports, truth, lesion masks and a manifest; resumes if interrupted.
+    """Generates synthetic chest CT studies with reports, truth, lesion masks and a manifest; resumes if interrupted.
 
     Attributes:
         output: Folder for the studies and manifest.jsonl.

@@ -113,7 +113,7 @@ def cut_crops(
 def sample_masks(
     crops: int, patch_grid: tuple[int, int], config: CropConfig, generator: torch.Generator
 ) -> Bool[Tensor, "crops patches"]:
-    """Returns the masked patches of each crop: blocks that together are the sampled fraction; no patch in other crops.
+    """Samples iBOT masks: in some crops, blocks that cover a random fraction of the patches; none in the others.
 
     Every patch has the number of the first block that covers it, and the patches with the lowest numbers are masked, so
     the fraction is exact without a loop over crops.

@@ -27,8 +27,8 @@ class CueErrors:
 
     Attributes:
         names: names of the findings.
-        missed: fraction of the studies with the finding in which it is not predicted.
-        invented: fraction of the studies without the finding in which it is predicted.
+        missed: false-negative rate: fraction of the studies with the finding in which it is not predicted.
+        invented: false-positive rate: fraction of the studies without the finding in which it is predicted.
         misplaced: fraction of the correctly predicted findings with a wrong location and size.
     """
 

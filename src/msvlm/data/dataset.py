@@ -1,4 +1,4 @@
-"""Prepared studies as training samples, whole or some slices of each, and their packing into a `StudyBatch`."""
+"""Prepared studies as training samples, all slices or a random subset, and their collation into a `StudyBatch`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -234,7 +234,11 @@ class _Packed:
 
 
 def _channels(prepared: PreparedStudy, input_config: InputConfig) -> list[NDArray[np.float32]]:
-    """Returns (slices, channels, rows, columns) of each series of a study."""
+    """Returns the windowed input channels of each series, (slices, channels, rows, columns).
+
+    Raises:
+        InputMismatchError: slices of another size than the model's input.
+    """
     for series in prepared.series:
         if series.intensities.shape[1:] != (input_config.rows, input_config.columns):
             raise InputMismatchError(

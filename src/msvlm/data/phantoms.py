@@ -38,7 +38,7 @@ def write_phantoms(
     workers: int | None,
     as_dicom: bool,
 ) -> Manifest:
-    """Draws studies with consecutive seeds into a folder and lists them in its `manifest.jsonl`.
+    """Generates studies with consecutive seeds in a folder and lists them in its `manifest.jsonl`.
 
     Training, validation and test studies are ranges of seeds, in this order. Existing studies are not drawn again, so
     an interrupted call resumes.

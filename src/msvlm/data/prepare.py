@@ -80,7 +80,7 @@ def prepare(manifest: Manifest, store: SliceStore, workers: int | None = None) -
 
 @dataclass(frozen=True)
 class _Job:
-    """What a process needs of one study. It is small, since it is sent to the process: reports are not in it."""
+    """Inputs for preparing one study in a worker process; without its reports, which need not be pickled."""
 
     key: str
     series_paths: tuple[Path, ...]

@@ -66,8 +66,9 @@ class SliceStore:
     def create(
         cls, folder: Path, vocabulary: Vocabulary, input_config: InputConfig, region_grid: tuple[int, int]
     ) -> "SliceStore":
-        """Opens the store in a folder; creates it if the folder has none. A region grid
-        of (0, 0), CLS only, is stored as (1, 1): the whole slice is one region.
+        """Opens the store in a folder; creates it if the folder has none.
+
+        A region grid of (0, 0), CLS only, is stored as (1, 1): the whole slice is one region.
 
         Raises:
             InputMismatchError: the store was prepared with another configuration; each difference is named.

@@ -1,4 +1,4 @@
-"""Sentences, clauses, and whether a clause states a term in it as present, uncertain or absent."""
+"""Splits reports into sentences and clauses, and decides whether a term is present, uncertain or absent in a clause."""
 
 import re
 

@@ -49,7 +49,7 @@ class SyntheticStudy:
 
 
 def draw_chest_ct(seed: int, scan: ScanShape | None = None) -> SyntheticStudy:
-    """Draws a patient that depends on the seed alone; without `scan`, samples a grid that fits the patient.
+    """Generates a patient that depends on the seed alone; without `scan`, samples a grid that fits the patient.
 
     Lesions outside the scan or hidden by others are neither in the truth nor in the report.
     """

@@ -211,6 +211,6 @@ def _warped(scene: Scene, box: Box, size_mm: float) -> tuple[Volume, Volume, Vol
 
 
 def _box_of_lobe(scene: Scene, lobe: int) -> Box:
-    """Returns a box around a lobe's known points with a margin."""
+    """Returns a box around the sampled points of a lobe, with a margin of 12 mm."""
     points = scene.points_in(lobe)
     return scene.canvas.box(points.min(axis=0) - 12.0, points.max(axis=0) + 12.0)
