@@ -79,7 +79,7 @@ def write_nifti(series: Series, path: Path) -> None:
 
 
 def _parse_header(key: str, head: bytes) -> Nifti1Header:
-    """Parses a NIfTI-1 or NIfTI-2 header of a grey-scale volume, without nibabel's checks, which log what they repair."""
+    """Parses a NIfTI-1 or NIfTI-2 header of a grey volume, without nibabel's checks, which log what they repair."""
     layouts = [
         (kind, order)
         for kind in (Nifti1Header, Nifti2Header)
