@@ -75,7 +75,7 @@ def complaints_of_words(path: Path, root: Path) -> list[str]:
 
 
 def complaints_of_repository(root: Path) -> list[str]:
-    """Large pictures, and package sources that hold only on one machine."""
+    """Returns the pictures that are too large, and whether the lock file names a host."""
     complaints = []
     for name in _known_to_git(root):
         path = root / name

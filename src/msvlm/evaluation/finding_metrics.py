@@ -153,8 +153,7 @@ def score_presence(
     """Scores predictions (studies, findings) against the truth (studies, findings).
 
     Raises:
-        DataError: the shapes differ or do not match `names`, or there are no studies or no known
-            decision.
+        DataError: the shapes differ or do not match `names`, or there are no studies or no known decision.
     """
     if truth.shape != predicted.shape or truth.ndim != 2 or truth.shape[1] != len(names) or not len(truth):
         raise DataError(
